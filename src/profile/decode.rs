@@ -285,6 +285,8 @@ fn row(points: &[DecodePoint], plane: &Plane) -> Row {
     let all: Vec<(f64, f64)> = curve.points().collect();
     let tail = all.len().div_ceil(3).max(2).min(all.len());
     let last_slope = match tail {
+        // Where nothing tells the cost of one more sequence, the throughput measured is the limit.
+        1 if plane.slope(context) <= 0.0 => all[0].1 / all[0].0,
         1 => plane.slope(context),
         _ => slope_not_falling(&all[all.len() - tail..]),
     };
