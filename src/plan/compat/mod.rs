@@ -1,0 +1,1 @@
+//! What Dynamo's planner 0.9.0 would do.
