@@ -199,8 +199,11 @@ fn base_url(url: &str) -> Result<Url, PrometheusError> {
 
 /// The address without user, password and parameters.
 fn shown(mut url: Url) -> String {
-    // Both fail only for addresses that cannot have a user, which have nothing to hide.
-    let _ = url.set_username("").and_then(|()| url.set_password(None));
     url.set_query(None);
+    let cleaned = url.set_username("").and_then(|()| url.set_password(None));
+    if cleaned.is_err() {
+        // Only addresses without a host refuse this, and those have no user to hide.
+        return url.scheme().to_owned();
+    }
     url.to_string().trim_end_matches('/').to_owned()
 }

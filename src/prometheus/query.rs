@@ -207,9 +207,8 @@ pub fn union_query(selector: &Selector, question: &Question) -> String {
         let or = if text.is_empty() { "" } else { "\nor " };
         let inner = part_query(part, selector, question);
         let name = part.as_str();
-        // Writing to a String cannot fail.
-        let _ =
-            write!(text, "{or}label_replace({inner}, \"{PART_LABEL}\", \"{name}\", \"\", \"\")");
+        write!(text, "{or}label_replace({inner}, \"{PART_LABEL}\", \"{name}\", \"\", \"\")")
+            .expect("writing to a String cannot fail");
     }
     text
 }
@@ -250,8 +249,7 @@ fn quoted(text: &str) -> String {
             '\\' => out.push_str(r"\\"),
             '"' => out.push_str("\\\""),
             c if c.is_control() => {
-                // Writing to a String cannot fail.
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
+                write!(out, "\\u{:04x}", u32::from(c)).expect("writing to a String cannot fail");
             }
             c => out.push(c),
         }
