@@ -207,3 +207,7 @@ fn shown(mut url: Url) -> String {
     }
     url.to_string().trim_end_matches('/').to_owned()
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;
