@@ -189,7 +189,9 @@ impl Client {
 }
 
 fn base_url(url: &str) -> Result<Url, PrometheusError> {
-    let address = |source| PrometheusError::Address { url: url.to_owned(), source };
+    // What is before an @ may be a password.
+    let told = url.rsplit('@').next().unwrap_or(url);
+    let address = |source| PrometheusError::Address { url: told.to_owned(), source };
     let base = Url::parse(url).map_err(|err| address(err.into()))?;
     if !matches!(base.scheme(), "http" | "https") {
         return Err(address("expected http:// or https://".into()));

@@ -1,14 +1,16 @@
 //! The observer against a real Prometheus that scrapes doubles of Dynamo frontends.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sla_planner::observe::{Missing, Signal, Traffic};
+use sla_planner::dashboard::{Health, Metrics, Server};
+use sla_planner::observe::{Missing, Role, Signal, Traffic};
 use sla_planner::prometheus::{
     Client, Endpoint, Observer, Part, Preflight, Question, Rules, Selector, part_query,
 };
-use sla_planner::units::{PerSecond, Percentile, Timestamp};
+use sla_planner::units::{PerSecond, Percentile, Replicas, Timestamp};
 
 use crate::bench::{Prometheus, Target, eventually};
 use crate::frontend_double::{Answering, FrontendDouble, Load};
@@ -313,4 +315,36 @@ async fn a_frontend_that_repeats_itself_is_frozen_and_a_restart_is_not() {
 
     double.answer(Answering::Unavailable);
     until(&mut observer, "nothing", |t| t.inflight.known().is_none()).await;
+}
+
+#[tokio::test]
+async fn our_own_page_is_scraped_and_a_forgotten_deployment_ends() {
+    let metrics = Metrics::new("1.2.3");
+    let deployment = metrics.deployment("prod/llama");
+    deployment.set_recommended(Role::Decode, Replicas::new(5));
+    deployment.decision(Role::Decode, "demand_grew");
+    deployment.tick("decided", Duration::from_millis(20));
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let server = Server::bind(any, metrics, Health::default()).await.unwrap();
+    let address = server.local_addr().unwrap().to_string();
+    let serving = tokio::spawn(server.serve(std::future::pending()));
+
+    let prometheus = Prometheus::start(&[Target::new(address)]).await;
+    let recommended = "sla_planner_recommended_replicas{deployment=\"prod/llama\",pool=\"decode\"}";
+    assert_eq!(prometheus.eventually(recommended).await[0].value, 5.0);
+    for series in [
+        "sla_planner_build_info{version=\"1.2.3\"}",
+        "sla_planner_decisions_total{reason=\"demand_grew\"}",
+        "sla_planner_decision_duration_seconds_bucket{le=\"+Inf\"}",
+        "dynamo_planner_predicted_num_decode_replicas",
+    ] {
+        assert_eq!(prometheus.eventually(series).await.len(), 1, "{series}");
+    }
+    deployment.forget();
+    eventually("the series to end", SOON, async || {
+        let samples = prometheus.query(recommended).await?;
+        if samples.is_empty() { Ok(()) } else { Err(format!("{samples:?}")) }
+    })
+    .await;
+    serving.abort();
 }
