@@ -5,3 +5,5 @@
 mod bench;
 
 mod bench_works;
+mod frontend_double;
+mod metrics;
