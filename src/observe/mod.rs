@@ -7,6 +7,7 @@ mod inventory;
 mod signal;
 mod traffic;
 
-pub use inventory::{Inventory, PoolInventory, Role, StuckReplica};
+pub use crate::units::Role;
+pub use inventory::{Inventory, PoolInventory, StuckReplica};
 pub use signal::{Missing, Signal};
 pub use traffic::{LatencySignals, Observation, Traffic};

@@ -1,0 +1,7 @@
+//! Tests against a real control plane, a real Prometheus and a real kubectl: the
+//! processes of `tests/bench`.
+
+#[path = "../bench/mod.rs"]
+mod bench;
+
+mod bench_works;
