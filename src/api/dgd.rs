@@ -23,19 +23,9 @@ use crate::units::{Gpus, Replicas};
     status = "DgdStatus",
     doc = "A serving graph: the services that together serve one model.",
     annotation("helm.sh/resource-policy", "keep"),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        description = "Whether all services run",
-        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
-    ),
-    printcolumn(
-        name = "Backend",
-        type_ = "string",
-        description = "Inference engine",
-        json_path = ".spec.backendFramework"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name": "Ready", "type": "string", "description": "Whether all services run", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name": "Backend", "type": "string", "description": "Inference engine", "jsonPath": ".spec.backendFramework"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]

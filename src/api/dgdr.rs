@@ -22,11 +22,11 @@ use super::{Condition, schema};
     status = "DgdrStatus",
     doc = "A request to profile a model and to deploy what the profile says.",
     annotation("helm.sh/resource-policy", "keep"),
-    printcolumn(name = "Model", type_ = "string", json_path = ".spec.model"),
-    printcolumn(name = "Backend", type_ = "string", json_path = ".status.backend"),
-    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
-    printcolumn(name = "DGD-State", type_ = "string", json_path = ".status.deployment.state"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name": "Model", "type": "string", "jsonPath": ".spec.model"}"#,
+    printcolumn = r#"{"name": "Backend", "type": "string", "jsonPath": ".status.backend"}"#,
+    printcolumn = r#"{"name": "State", "type": "string", "jsonPath": ".status.state"}"#,
+    printcolumn = r#"{"name": "DGD-State", "type": "string", "jsonPath": ".status.deployment.state"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]

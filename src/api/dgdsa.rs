@@ -28,25 +28,10 @@ use crate::units::Replicas;
         status_replicas_path = ".status.replicas",
         label_selector_path = ".status.selector"
     ),
-    printcolumn(
-        name = "DGD",
-        type_ = "string",
-        description = "Serving graph",
-        json_path = ".spec.dgdRef.name"
-    ),
-    printcolumn(
-        name = "SERVICE",
-        type_ = "string",
-        description = "Service of the graph",
-        json_path = ".spec.dgdRef.serviceName"
-    ),
-    printcolumn(
-        name = "REPLICAS",
-        type_ = "integer",
-        description = "Replicas asked for",
-        json_path = ".status.replicas"
-    ),
-    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name": "DGD", "type": "string", "description": "Serving graph", "jsonPath": ".spec.dgdRef.name"}"#,
+    printcolumn = r#"{"name": "SERVICE", "type": "string", "description": "Service of the graph", "jsonPath": ".spec.dgdRef.serviceName"}"#,
+    printcolumn = r#"{"name": "REPLICAS", "type": "integer", "description": "Replicas asked for", "jsonPath": ".status.replicas"}"#,
+    printcolumn = r#"{"name": "AGE", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct DgdsaSpec {

@@ -45,7 +45,8 @@ impl ReadyLine {
         let stdout = up.stdout.take().expect("stdout is a pipe");
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).map_err(|error| error.to_string())?;
-        serde_json::from_str(&line).map_err(|error| format!("`sla-bench up` said {line:?}: {error}"))
+        serde_json::from_str(&line)
+            .map_err(|error| format!("`sla-bench up` said {line:?}: {error}"))
     }
 }
 

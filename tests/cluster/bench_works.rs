@@ -215,17 +215,11 @@ fn nothing_is_left_of_a_cluster_whose_holder_was_killed() {
     let parent = tempfile::tempdir().expect("a temporary folder");
     let dir = parent.path().join("cluster");
     // Stands for a test binary: it holds the write end of `up`'s standard input.
-    let mut holder = Command::new("sleep")
-        .arg("600")
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the holder starts");
+    let mut holder =
+        Command::new("sleep").arg("600").stdout(Stdio::piped()).spawn().expect("the holder starts");
     let held = holder.stdout.take().expect("stdout is a pipe");
-    let mut up = up_command(&dir)
-        .stdin(held)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the supervisor starts");
+    let mut up =
+        up_command(&dir).stdin(held).stdout(Stdio::piped()).spawn().expect("the supervisor starts");
     let ready = ReadyLine::read(&mut up).expect("the second cluster starts");
     let dir_name = dir.to_str().expect("a UTF-8 path");
     assert_eq!(ready.pids.len(), 5, "{:?}", ready.pids);

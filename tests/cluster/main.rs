@@ -4,4 +4,6 @@
 #[path = "../bench/mod.rs"]
 mod bench;
 
+mod adapter;
 mod bench_works;
+mod operator_double;
