@@ -8,7 +8,7 @@
 //!
 //! Every process is held by a pipe: when this binary ends, however it ends, the
 //! kernel closes the pipe and the process goes (see `supervisor/`).
-#![allow(dead_code, reason = "each test binary uses a part of the bench")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of the bench")]
 #![allow(
     clippy::disallowed_methods,
     clippy::panic,

@@ -1,6 +1,5 @@
 //! Waiting: ask until the answer is there or the time is over.
 
-use std::future::Future;
 use std::time::{Duration, Instant};
 
 /// How often a question is asked again. Short beside the second in which the HPA
@@ -13,15 +12,11 @@ const POLL_EVERY: Duration = Duration::from_millis(50);
 ///
 /// # Panics
 /// When `within` is over, with `what` and the last `Err`.
-pub(crate) async fn eventually<T, E, F>(
+pub(crate) async fn eventually<T, E: std::fmt::Display>(
     what: &str,
     within: Duration,
-    mut ask: impl FnMut() -> F,
-) -> T
-where
-    E: std::fmt::Display,
-    F: Future<Output = Result<T, E>>,
-{
+    mut ask: impl AsyncFnMut() -> Result<T, E>,
+) -> T {
     let begin = Instant::now();
     loop {
         match ask().await {
