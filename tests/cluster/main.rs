@@ -4,6 +4,8 @@
 #[path = "../bench/mod.rs"]
 mod bench;
 
+mod adapter;
 mod bench_works;
 mod frontend_double;
 mod metrics;
+mod operator_double;
