@@ -14,8 +14,10 @@
 
 mod convert;
 mod quantity;
+mod role;
 mod time;
 
 pub use convert::{ceil_to_u32, floor_to_u32, round_to_u32, round_to_u64};
 pub use quantity::{Gpus, Millis, PerSecond, Percentile, Replicas, Share, Tokens};
+pub use role::Role;
 pub use time::{Timestamp, millis_of, seconds_of};

@@ -1,0 +1,188 @@
+//! Rules across fields, reported at the line of the field at fault.
+
+use garde::error::Path;
+use garde::{Error, Report, Validate};
+
+use super::file::{File, LatencyFile, PoolFile, PoolsFile, SlaFile};
+use super::text::DurationText;
+
+/// Collects complaints under paths.
+struct Findings<'a> {
+    report: &'a mut Report,
+}
+
+impl Findings<'_> {
+    fn add(&mut self, path: &[&str], message: impl std::fmt::Display) {
+        let path = path.iter().fold(Path::empty(), |p, part| p.join((*part).to_owned()));
+        self.report.append(path, Error::new(message.to_string()));
+    }
+}
+
+impl Validate for File {
+    type Context = ();
+
+    fn validate_into(&self, (): &(), _: &mut dyn FnMut() -> Path, report: &mut Report) {
+        let found = &mut Findings { report };
+        let Self {
+            sla,
+            pools,
+            max_gpu_budget,
+            intervals,
+            prometheus,
+            target: _,
+            mode: _,
+            load,
+            adapter_controller: _,
+            metrics_port: _,
+            record: _,
+        } = self;
+        check_sla(sla, found);
+        check_pools(pools, found);
+        check_budget(*max_gpu_budget, pools, found);
+        for (name, value) in [
+            ("adjustment", intervals.adjustment),
+            ("window", intervals.window),
+            ("max_metric_age", intervals.max_metric_age),
+        ] {
+            positive(value, &["intervals", name], found);
+        }
+        positive(prometheus.timeout, &["prometheus", "timeout"], found);
+        if prometheus.bearer_token.is_some() && prometheus.token_file.is_some() {
+            found.add(
+                &["prometheus", "token_file"],
+                "give either `bearer_token` or `token_file`, not both",
+            );
+        }
+        if let Some(load) = load {
+            for (name, value, lowest) in
+                [("rps", load.rps, 0.0), ("isl", load.isl, 1.0), ("osl", load.osl, 1.0)]
+            {
+                if !value.is_finite() || value < lowest {
+                    found.add(
+                        &["load", name],
+                        format!("expected a finite number of at least {lowest}, found {value}"),
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn check_sla(sla: &SlaFile, found: &mut Findings<'_>) {
+    percentile(sla.percentile, &["sla", "percentile"], found);
+    for (name, latency) in [("ttft", &sla.ttft), ("itl", &sla.itl)] {
+        match latency {
+            Some(LatencyFile::Target(d)) => positive(Some(*d), &["sla", name], found),
+            Some(LatencyFile::Own(own)) => {
+                positive(Some(own.target), &["sla", name, "target"], found);
+                percentile(own.percentile, &["sla", name, "percentile"], found);
+            }
+            None => {}
+        }
+    }
+}
+
+fn check_pools(pools: &PoolsFile, found: &mut Findings<'_>) {
+    if pools.aggregated.is_some() && (pools.prefill.is_some() || pools.decode.is_some()) {
+        found.add(
+            &["pools", "aggregated"],
+            "`aggregated` does the work of `prefill` and `decode`: give it alone, or give those two",
+        );
+    }
+    let names = [
+        ("prefill", pools.prefill.as_ref().and_then(|p| p.service.as_deref())),
+        ("decode", pools.decode.as_ref().and_then(|p| p.service.as_deref())),
+    ];
+    if let (Some(p), Some(d)) = (names[0].1, names[1].1)
+        && p == d
+    {
+        found.add(
+            &["pools", "decode", "service"],
+            format!("`{d}` is already the service of the prefill pool"),
+        );
+    }
+    for (role, pool) in pools.each() {
+        check_pool(role, pool, found);
+    }
+}
+
+fn check_pool(role: &str, pool: &PoolFile, found: &mut Findings<'_>) {
+    let at = |field| ["pools", role, field];
+    if let (Some(min), Some(max)) = (pool.min, pool.max)
+        && min > max
+    {
+        found.add(
+            &at("min"),
+            format!("min {min} is more than max {max}: lower `min` or raise `max`"),
+        );
+    } else if let (None, Some(0)) = (pool.min, pool.max) {
+        found.add(
+            &at("max"),
+            "max 0 is less than the default min 1: raise `max`, or set `min: 0` as well",
+        );
+    }
+    for (field, value) in [
+        ("gpus_per_replica", pool.gpus_per_replica),
+        ("max_num_batched_tokens", pool.max_num_batched_tokens),
+        ("max_num_seqs", pool.max_num_seqs),
+    ] {
+        if value == Some(0) {
+            found.add(&at(field), "expected a number of at least 1, found 0");
+        }
+    }
+}
+
+fn check_budget(budget: Option<i64>, pools: &PoolsFile, found: &mut Findings<'_>) {
+    let Some(budget) = budget else { return };
+    if budget == -1 {
+        return;
+    }
+    if budget < 1 {
+        found.add(
+            &["max_gpu_budget"],
+            format!("expected at least 1, or -1 for no limit, found {budget}"),
+        );
+        return;
+    }
+    let least: i64 = pools
+        .each()
+        .map(|(_, p)| i64::from(p.min.unwrap_or(1)) * i64::from(p.gpus_per_replica.unwrap_or(1)))
+        .sum();
+    if budget < least {
+        found.add(
+            &["max_gpu_budget"],
+            format!(
+                "{budget} GPUs are fewer than the {least} that the pools' `min` replicas take: \
+                 raise `max_gpu_budget` to {least} or lower a `min`"
+            ),
+        );
+    }
+}
+
+fn positive(value: Option<DurationText>, path: &[&str], found: &mut Findings<'_>) {
+    if value.is_some_and(|d| d.0.is_zero()) {
+        found.add(path, "expected more than zero");
+    }
+}
+
+fn percentile(value: Option<f64>, path: &[&str], found: &mut Findings<'_>) {
+    if let Some(p) = value
+        && crate::units::Percentile::new(p).is_none()
+    {
+        found.add(
+            path,
+            format!(
+                "expected a percentile between 0 and 100 (in percent, 100 excluded), found {p}"
+            ),
+        );
+    }
+}
+
+impl PoolsFile {
+    /// The pools that were given, with their names.
+    pub(super) fn each(&self) -> impl Iterator<Item = (&'static str, &PoolFile)> {
+        [("prefill", &self.prefill), ("decode", &self.decode), ("aggregated", &self.aggregated)]
+            .into_iter()
+            .filter_map(|(role, pool)| pool.as_ref().map(|p| (role, p)))
+    }
+}

@@ -1,0 +1,214 @@
+//! The intent after validation: no `Option` here that validation could have settled.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Gpus, Millis, PerSecond, Percentile, Replicas, Role, Tokens};
+
+/// The promise.
+///
+/// A request is good when its own TTFT and its own mean ITL are both within target; `percentile`
+/// of the requests must be good. A target may carry a stricter share of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sla {
+    /// Time to first token.
+    pub ttft: Millis,
+    /// Mean inter-token latency of a request.
+    pub itl: Millis,
+    /// Share of requests that must be within both.
+    pub percentile: Percentile,
+    /// Share that must be within the TTFT target alone.
+    pub ttft_percentile: Option<Percentile>,
+    /// Share that must be within the ITL target alone.
+    pub itl_percentile: Option<Percentile>,
+}
+
+/// What one engine may take on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineLimits {
+    /// Prompt tokens of one forward pass.
+    pub max_num_batched_tokens: u32,
+    /// Sequences running at once.
+    pub max_num_seqs: u32,
+}
+
+impl Default for EngineLimits {
+    /// The defaults of Dynamo's engine query (dynamo-planner.md 2.7) and of its simulator
+    /// (lessons.md a.1, a.4).
+    fn default() -> Self {
+        Self { max_num_batched_tokens: 8192, max_num_seqs: 256 }
+    }
+}
+
+/// One pool that may be scaled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pool {
+    /// Key of the service in the DGD; `None` is to be found by its `subComponentType`.
+    pub service: Option<String>,
+    /// GPUs of one replica; `None` is to be told by the profile or the DGD.
+    pub gpus_per_replica: Option<Gpus>,
+    /// Fewest replicas.
+    pub min: Replicas,
+    /// Most replicas; `None` has no limit but the budget.
+    pub max: Option<Replicas>,
+    /// Directory, file or shipped name of the profiling data; `None` was not given.
+    pub profile: Option<String>,
+    /// What one engine may take on.
+    pub limits: EngineLimits,
+    /// From asking for a replica until it serves.
+    pub startup: Duration,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            service: None,
+            gpus_per_replica: None,
+            min: Replicas::new(1),
+            max: None,
+            profile: None,
+            limits: EngineLimits::default(),
+            startup: Self::STARTUP,
+        }
+    }
+}
+
+impl Pool {
+    /// Start-up time where none is given: the middle of what is reported for a 32B model
+    /// (100 to 130 s, techniques.md 3.5). Shorter risks planning for capacity that is not there.
+    pub const STARTUP: Duration = Duration::from_secs(120);
+}
+
+/// How often to look and to decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intervals {
+    /// Between two decisions.
+    pub adjustment: Duration,
+    /// The window that rates and means are taken over.
+    pub window: Duration,
+    /// A sample older than this takes no replica away.
+    pub max_metric_age: Duration,
+    /// A pool shrinks only to the largest count wanted within this time.
+    pub scale_down_stabilization: Duration,
+}
+
+impl Default for Intervals {
+    fn default() -> Self {
+        Self {
+            adjustment: Duration::from_secs(60),
+            window: Duration::from_secs(60),
+            // Six scrapes of the stock PodMonitor's 5 s (kubernetes.md 6.7).
+            max_metric_age: Duration::from_secs(30),
+            // The hold that served best in the experiments of lessons.md b.2.
+            scale_down_stabilization: Duration::from_secs(180),
+        }
+    }
+}
+
+/// A bearer token: never printed.
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a token.
+    #[must_use]
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The token itself, for the header that carries it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Where the metrics are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrometheusSource {
+    /// Address.
+    pub url: String,
+    /// Bearer token.
+    pub bearer_token: Option<Secret>,
+    /// File with the bearer token, read anew for each request.
+    pub token_file: Option<String>,
+    /// PEM file with the certificate authorities to trust.
+    pub ca_file: Option<String>,
+    /// Parameters added to each query.
+    pub extra_query_params: BTreeMap<String, String>,
+    /// Longest wait for one tick's queries.
+    pub timeout: Duration,
+}
+
+/// The deployment that is scaled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DgdTarget {
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Name of the DynamoGraphDeployment.
+    pub dgd: String,
+    /// Value of the metrics' label `dynamo_namespace`.
+    pub dynamo_namespace: String,
+    /// Value of the metrics' label `model`; `None` is to be read from the workers' arguments.
+    pub model: Option<String>,
+}
+
+/// Whether decisions are carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Writes replica counts.
+    #[default]
+    Act,
+    /// Says what it would write, and writes nothing.
+    Advise,
+}
+
+/// A steady load that was stated, not observed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StatedLoad {
+    /// Requests per second.
+    pub rps: PerSecond,
+    /// Prompt tokens of a request.
+    pub isl: Tokens,
+    /// Output tokens of a request.
+    pub osl: Tokens,
+}
+
+/// Everything that was asked for, validated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The promise.
+    pub sla: Sla,
+    /// The pools by role: prefill and decode, one of them, or aggregated.
+    pub pools: BTreeMap<Role, Pool>,
+    /// GPUs that all pools together may take; `None` is no limit.
+    pub budget: Option<Gpus>,
+    /// How often to look and to decide.
+    pub intervals: Intervals,
+    /// Where the metrics are; `None` where neither file nor environment says.
+    pub prometheus: Option<PrometheusSource>,
+    /// What is scaled; `None` where neither file nor environment names a DGD.
+    pub target: Option<DgdTarget>,
+    /// Whether decisions are carried out.
+    pub mode: Mode,
+    /// A steady load to predict for.
+    pub load: Option<StatedLoad>,
+    /// Whether the embedded adapter controller runs.
+    pub adapter_controller: bool,
+    /// Port of the metrics; 0 is off.
+    pub metrics_port: u16,
+    /// File of the decision records, or `-`.
+    pub record: String,
+}
