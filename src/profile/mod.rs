@@ -23,6 +23,7 @@ pub mod library;
 mod lint;
 mod npz;
 mod prefill;
+mod shape;
 mod source;
 mod table;
 
