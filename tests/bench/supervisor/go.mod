@@ -1,0 +1,3 @@
+module sla-planner.example/bench/supervisor
+
+go 1.26.0
