@@ -1,1 +1,17 @@
-//! The room `controllers`.
+//! The edge towards Kubernetes: what we read there, and the few things that we write.
+//!
+//! * [`client`]: the connection, the deadline of every call, and what a refusal says.
+//! * [`events`]: our own small publisher of Events.
+//! * [`adapter`]: the controller that keeps one scaling adapter for every service that wants one, and
+//!   carries its replicas to the graph.
+//! * [`scale`]: the scale writer, the only way by which a decision becomes replicas.
+//! * [`inventory`]: the replica inventory of one graph.
+//!
+//! Every function takes its deadlines as arguments. The one clock of this room is in [`clock`].
+
+pub mod adapter;
+pub mod client;
+pub mod clock;
+pub mod events;
+pub mod inventory;
+pub mod scale;

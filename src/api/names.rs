@@ -1,0 +1,166 @@
+//! Every name that leaves the process towards Kubernetes: groups, labels, annotations, event
+//! reasons, messages that others parse, and the rules by which names are made.
+
+/// API group of the three kinds.
+pub const GROUP: &str = "nvidia.com";
+/// Version of the three kinds that we speak.
+pub const VERSION: &str = "v1alpha1";
+/// `apiVersion` of the three kinds.
+pub const API_VERSION: &str = "nvidia.com/v1alpha1";
+
+/// Kind of a serving graph.
+pub const DGD_KIND: &str = "DynamoGraphDeployment";
+/// Resource of [`DGD_KIND`], as in an RBAC rule.
+pub const DGD_PLURAL: &str = "dynamographdeployments";
+/// Kind of the scale handle of one service.
+pub const DGDSA_KIND: &str = "DynamoGraphDeploymentScalingAdapter";
+/// Resource of [`DGDSA_KIND`], as in an RBAC rule.
+pub const DGDSA_PLURAL: &str = "dynamographdeploymentscalingadapters";
+/// Kind of a profile-and-deploy request.
+pub const DGDR_KIND: &str = "DynamoGraphDeploymentRequest";
+/// Resource of [`DGDR_KIND`], as in an RBAC rule.
+pub const DGDR_PLURAL: &str = "dynamographdeploymentrequests";
+
+/// Who we are in `metadata.managedFields` and in the source of events.
+pub const FIELD_MANAGER: &str = "sla-planner";
+
+/// Pod and adapter label: name of the DGD.
+pub const LABEL_DGD_NAME: &str = "nvidia.com/dynamo-graph-deployment-name";
+/// Pod and adapter label: key of the service in the DGD, case preserved.
+pub const LABEL_COMPONENT: &str = "nvidia.com/dynamo-component";
+/// Pod label: [`selector_value`], set on every path that the operator knows.
+pub const LABEL_SELECTOR: &str = "nvidia.com/selector";
+/// Pod label: the computed Dynamo namespace.
+pub const LABEL_DYNAMO_NAMESPACE: &str = "nvidia.com/dynamo-namespace";
+/// Pod label: `componentType` of the service.
+pub const LABEL_COMPONENT_TYPE: &str = "nvidia.com/dynamo-component-type";
+/// Pod label: `subComponentType` of the service, where it has one.
+pub const LABEL_SUB_COMPONENT_TYPE: &str = "nvidia.com/dynamo-sub-component-type";
+/// Pod label: `"true"` where the pod is scraped.
+pub const LABEL_METRICS_ENABLED: &str = "nvidia.com/metrics-enabled";
+
+/// DGD annotation that keeps Grove out (`"false"`).
+pub const ANNOTATION_ENABLE_GROVE: &str = "nvidia.com/enable-grove";
+/// DGD annotation that switches the scraping of its pods off (`"false"`).
+pub const ANNOTATION_ENABLE_METRICS: &str = "nvidia.com/enable-metrics";
+/// CRD annotation by which Helm leaves a CRD in place when the chart is removed.
+pub const ANNOTATION_HELM_RESOURCE_POLICY: &str = "helm.sh/resource-policy";
+
+/// Finalizer that Dynamo's operator puts on DGD and DGDR.
+pub const FINALIZER: &str = "nvidia.com/finalizer";
+
+/// Resource name of a GPU in a pod and a node.
+pub const GPU_RESOURCE: &str = "nvidia.com/gpu";
+
+/// Condition type of a DGD whose services all run.
+pub const CONDITION_READY: &str = "Ready";
+/// Reason of [`CONDITION_READY`] when true.
+pub const REASON_ALL_READY: &str = "all_resources_are_ready";
+/// Reason of [`CONDITION_READY`] when false because services are not ready.
+pub const REASON_SOME_NOT_READY: &str = "some_resources_are_not_ready";
+/// `status.state` of a DGD whose services do not all run yet.
+pub const STATE_PENDING: &str = "pending";
+/// `status.state` of a DGD whose services all run.
+pub const STATE_SUCCESSFUL: &str = "successful";
+/// `status.state` of a DGD that could not be reconciled.
+pub const STATE_FAILED: &str = "failed";
+
+/// Event on an adapter: the DGD now asks for the adapter's replicas.
+pub const EVENT_SCALED: &str = "Scaled";
+/// Event on an adapter: the DGD could not be changed.
+pub const EVENT_UPDATE_FAILED: &str = "UpdateFailed";
+/// Event on a DGD: an adapter was made for one of its services.
+pub const EVENT_ADAPTER_CREATED: &str = "AdapterCreated";
+/// Event on a DGD: labels or owner of an adapter were put right.
+pub const EVENT_ADAPTER_UPDATED: &str = "AdapterUpdated";
+/// Event on a DGD: an adapter was deleted.
+pub const EVENT_ADAPTER_DELETED: &str = "AdapterDeleted";
+/// Event on a DGD: two services, or a service and a foreign object, want one adapter name.
+pub const EVENT_ADAPTER_CONFLICT: &str = "AdapterConflict";
+
+/// Name of the adapter of a service: `<dgd>-<service in lower case>`.
+#[must_use]
+pub fn adapter_name(dgd: &str, service: &str) -> String {
+    format!("{dgd}-{}", service.to_lowercase())
+}
+
+/// Value of [`LABEL_SELECTOR`] on the pods of a service, and name of its Deployment where the
+/// operator makes one.
+#[must_use]
+pub fn selector_value(dgd: &str, service: &str) -> String {
+    format!("{dgd}-{}", service.to_lowercase())
+}
+
+/// `status.selector` of an adapter, in the one spelling that other tools parse.
+#[must_use]
+pub fn adapter_selector(dgd: &str, service: &str) -> String {
+    format!("{LABEL_DGD_NAME}={dgd},{LABEL_COMPONENT}={service}")
+}
+
+/// Label selector for all pods and adapters of a DGD.
+#[must_use]
+pub fn dgd_selector(dgd: &str) -> String {
+    format!("{LABEL_DGD_NAME}={dgd}")
+}
+
+/// The Dynamo namespace that the operator computes: `<Kubernetes namespace>-<dgd>`, or `dynamo`
+/// for a component in the global one.
+#[must_use]
+pub fn dynamo_namespace(namespace: &str, dgd: &str, global: bool) -> String {
+    if global { "dynamo".to_owned() } else { format!("{namespace}-{dgd}") }
+}
+
+/// Message of [`EVENT_SCALED`].
+#[must_use]
+pub fn scaled_message(service: &str, from: u32, to: u32) -> String {
+    format!("Scaled service {service} from {from} to {to} replicas")
+}
+
+/// Message of [`EVENT_UPDATE_FAILED`].
+#[must_use]
+pub fn update_failed_message(dgd: &str, why: &str) -> String {
+    format!("Failed to update DGD {dgd}: {why}")
+}
+
+/// Message of [`EVENT_ADAPTER_CREATED`].
+#[must_use]
+pub fn adapter_created_message(adapter: &str, service: &str) -> String {
+    format!("Created scaling adapter {adapter} for component {service}")
+}
+
+/// Message of [`EVENT_ADAPTER_UPDATED`].
+#[must_use]
+pub fn adapter_updated_message(adapter: &str, service: &str) -> String {
+    format!("Updated scaling adapter {adapter} for component {service}")
+}
+
+/// Message of [`EVENT_ADAPTER_DELETED`] for a service that no longer wants one.
+#[must_use]
+pub fn adapter_deleted_message(adapter: &str, service: &str) -> String {
+    format!("Deleted scaling adapter {adapter} for component {service}")
+}
+
+/// Message of [`EVENT_ADAPTER_DELETED`] for a service that is gone.
+#[must_use]
+pub fn orphan_deleted_message(adapter: &str, service: &str) -> String {
+    format!("Deleted orphaned scaling adapter {adapter} for removed service {service}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_adapter_is_named_by_the_service_in_lower_case() {
+        assert_eq!(adapter_name("sglang-agg", "decode"), "sglang-agg-decode");
+        assert_eq!(adapter_name("g", "VllmDecodeWorker"), "g-vllmdecodeworker");
+    }
+
+    #[test]
+    fn the_selector_keeps_the_case_of_the_service() {
+        assert_eq!(
+            adapter_selector("g", "VllmDecodeWorker"),
+            "nvidia.com/dynamo-graph-deployment-name=g,nvidia.com/dynamo-component=VllmDecodeWorker"
+        );
+    }
+}

@@ -1,0 +1,440 @@
+//! Does what was planned, in this order: make, put right, delete, carry replicas, write statuses.
+//!
+//! One step that fails does not hinder the others; the first failure is handed back, and the next
+//! plan repeats what is still to be done.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Client, Resource, ResourceExt};
+use serde_json::{Map, Value, json};
+use thiserror::Error;
+
+use super::plan::{Create, Delete, DeleteReason, Plan, Remark, Repair, Status, Sync, owner_of};
+use crate::api::{
+    DgdRef, DgdsaSpec, DynamoGraphDeployment, DynamoGraphDeploymentScalingAdapter, names,
+};
+use crate::controllers::client::{Call, CallError, CallFailure, within};
+use crate::controllers::clock::wall_clock;
+use crate::controllers::events::{Note, Publisher};
+use crate::units::Replicas;
+
+/// Why a graph or its adapters could not be brought to order.
+#[derive(Debug, Error)]
+pub enum AdapterError {
+    /// An adapter could not be made.
+    #[error("make a scaling adapter: {0}")]
+    Create(CallError),
+    /// Labels or owner of an adapter could not be put right.
+    #[error("adopt a scaling adapter: {0}")]
+    Repair(CallError),
+    /// An adapter could not be deleted.
+    #[error("delete a scaling adapter: {0}")]
+    Delete(CallError),
+    /// An adapter could not be read again before its replicas were carried.
+    #[error("read a scaling adapter: {0}")]
+    Read(CallError),
+    /// Replicas could not be carried to the graph.
+    #[error("carry replicas to the DGD: {0}")]
+    Sync(CallError),
+    /// The status of an adapter could not be written.
+    #[error("write the status of a scaling adapter: {0}")]
+    Status(CallError),
+}
+
+impl AdapterError {
+    const fn call(&self) -> &CallError {
+        match self {
+            Self::Create(call)
+            | Self::Repair(call)
+            | Self::Delete(call)
+            | Self::Read(call)
+            | Self::Sync(call)
+            | Self::Status(call) => call,
+        }
+    }
+
+    /// Name of the kind of failure, for metrics.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        self.call().label()
+    }
+
+    /// Whether somebody changed an object in between, so that a new look may succeed at once.
+    #[must_use]
+    pub const fn is_conflict(&self) -> bool {
+        self.call().is_conflict()
+    }
+}
+
+/// Something that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// An adapter was made.
+    Created {
+        /// Its name.
+        adapter: String,
+        /// Its service.
+        service: String,
+        /// The graph's replicas, with which it begins.
+        replicas: Replicas,
+    },
+    /// Labels or owner of an adapter were put right.
+    Adopted {
+        /// Its name.
+        adapter: String,
+        /// Its service.
+        service: String,
+    },
+    /// An adapter was deleted.
+    Deleted {
+        /// Its name.
+        adapter: String,
+        /// Its service.
+        service: String,
+    },
+    /// Replicas were carried to the graph.
+    Scaled {
+        /// The service.
+        service: String,
+        /// What the graph asked for before.
+        from: Replicas,
+        /// What it asks for now.
+        to: Replicas,
+    },
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Created { adapter, service, replicas } => {
+                write!(f, "created {adapter} for {service} with {replicas} replicas")
+            }
+            Self::Adopted { adapter, service } => write!(f, "adopted {adapter} for {service}"),
+            Self::Deleted { adapter, service } => write!(f, "deleted {adapter} for {service}"),
+            Self::Scaled { service, from, to } => write!(f, "scaled {service} from {from} to {to}"),
+        }
+    }
+}
+
+/// What became of a plan.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) changes: Vec<Change>,
+    pub(super) failure: Option<AdapterError>,
+}
+
+impl Outcome {
+    fn hear<T>(&mut self, result: Result<T, AdapterError>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.failure.get_or_insert(error);
+                None
+            }
+        }
+    }
+}
+
+/// Sends what was planned.
+pub(super) struct Applier {
+    client: Client,
+    publisher: Publisher,
+    deadline: Duration,
+}
+
+impl Applier {
+    pub(super) const fn new(client: Client, publisher: Publisher, deadline: Duration) -> Self {
+        Self { client, publisher, deadline }
+    }
+
+    /// Does the plan for one graph.
+    pub(super) async fn apply(&self, dgd: &DynamoGraphDeployment, plan: Plan) -> Outcome {
+        let Plan { create, repair, delete, sync, status, remarks } = plan;
+        let here =
+            Here { dgd, namespace: dgd.namespace().unwrap_or_default(), name: dgd.name_any() };
+        let mut outcome = Outcome::default();
+        for step in create {
+            let made = self.create(&here, step).await;
+            let made = outcome.hear(made);
+            outcome.changes.extend(made);
+        }
+        for step in repair {
+            let adopted = self.repair(&here, step).await;
+            let adopted = outcome.hear(adopted);
+            outcome.changes.extend(adopted);
+        }
+        for step in delete {
+            let deleted = self.delete(&here, step).await;
+            let deleted = outcome.hear(deleted);
+            outcome.changes.extend(deleted.flatten());
+        }
+        let wanted: BTreeSet<String> = sync.iter().map(|step| step.adapter.clone()).collect();
+        let carried = self.carry(&here, sync).await;
+        let carried = outcome.hear(carried).unwrap_or_default();
+        let done: BTreeSet<String> = carried.iter().map(|step| step.adapter.clone()).collect();
+        for Sync { adapter: _, service, from, to } in &carried {
+            let (service, from, to) = (service.clone(), *from, *to);
+            outcome.changes.push(Change::Scaled { service, from, to });
+        }
+        for step in status {
+            // The status names the replicas that the graph was told: not before it was told.
+            if wanted.contains(&step.adapter) && !done.contains(&step.adapter) {
+                continue;
+            }
+            let replicas = carried.iter().find(|c| c.adapter == step.adapter).map(|c| c.to);
+            let written = self.write_status(&here, step, replicas).await;
+            outcome.hear(written);
+        }
+        for remark in remarks {
+            if let Remark::NameShared { .. } | Remark::NameTaken { .. } = remark {
+                let note = Note::warning(names::EVENT_ADAPTER_CONFLICT, remark.to_string());
+                self.say(&dgd.object_ref(&()), &note).await;
+            }
+        }
+        outcome
+    }
+
+    async fn create(&self, here: &Here<'_>, step: Create) -> Result<Change, AdapterError> {
+        let Create { adapter, service, replicas } = step;
+        let object = build_adapter(here, &adapter, &service, replicas);
+        let params = PostParams { field_manager: manager(), ..PostParams::default() };
+        let api = self.adapters(here);
+        let call = adapter_call("create", here, &adapter);
+        within(self.deadline, call, api.create(&params, &object))
+            .await
+            .map_err(AdapterError::Create)?;
+        let message = names::adapter_created_message(&adapter, &service);
+        self.say(&here.dgd.object_ref(&()), &Note::normal(names::EVENT_ADAPTER_CREATED, message))
+            .await;
+        Ok(Change::Created { adapter, service, replicas })
+    }
+
+    async fn repair(&self, here: &Here<'_>, step: Repair) -> Result<Change, AdapterError> {
+        let Repair { adapter, service, resource_version, owners } = step;
+        let mut metadata = json!({"labels": labels(here, &service)});
+        if let Some(version) = resource_version {
+            metadata["resourceVersion"] = Value::String(version);
+        }
+        if let Some(owners) = owners {
+            metadata["ownerReferences"] = json!(owners);
+        }
+        let patch = json!({"metadata": metadata});
+        let call = adapter_call("patch", here, &adapter);
+        let api = self.adapters(here);
+        let (params, patch) = (patch_params(), Patch::Merge(&patch));
+        within(self.deadline, call, api.patch(&adapter, &params, &patch))
+            .await
+            .map_err(AdapterError::Repair)?;
+        let message = names::adapter_updated_message(&adapter, &service);
+        self.say(&here.dgd.object_ref(&()), &Note::normal(names::EVENT_ADAPTER_UPDATED, message))
+            .await;
+        Ok(Change::Adopted { adapter, service })
+    }
+
+    async fn delete(&self, here: &Here<'_>, step: Delete) -> Result<Option<Change>, AdapterError> {
+        let Delete { adapter, service, uid, why } = step;
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid, resource_version: None }),
+            ..DeleteParams::default()
+        };
+        let call = adapter_call("delete", here, &adapter);
+        let api = self.adapters(here);
+        match within(self.deadline, call, api.delete(&adapter, &params)).await {
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(AdapterError::Delete(error)),
+        }
+        let message = match why {
+            DeleteReason::Disabled => names::adapter_deleted_message(&adapter, &service),
+            DeleteReason::Orphan => names::orphan_deleted_message(&adapter, &service),
+        };
+        self.say(&here.dgd.object_ref(&()), &Note::normal(names::EVENT_ADAPTER_DELETED, message))
+            .await;
+        Ok(Some(Change::Deleted { adapter, service }))
+    }
+
+    /// Carries replicas to the graph in one write, so that two services change together or not at
+    /// all. Each adapter is read once more first: the cache may be behind what a user has just
+    /// asked for, and the graph must not be taken back to what was asked for before.
+    async fn carry(&self, here: &Here<'_>, sync: Vec<Sync>) -> Result<Vec<Sync>, AdapterError> {
+        let mut steps = Vec::new();
+        let mut objects = Vec::new();
+        for step in sync {
+            let call = adapter_call("get", here, &step.adapter);
+            let api = self.adapters(here);
+            let adapter = match within(self.deadline, call, api.get(&step.adapter)).await {
+                Ok(adapter) => adapter,
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(AdapterError::Read(error)),
+            };
+            let dgd_ref = &adapter.spec.dgd_ref;
+            let to = adapter.spec.replicas();
+            if adapter.meta().deletion_timestamp.is_none()
+                && dgd_ref.name == here.name
+                && dgd_ref.service_name == step.service
+                && to != step.from
+            {
+                steps.push(Sync { to, ..step });
+                objects.push(adapter.object_ref(&()));
+            }
+        }
+        if steps.is_empty() {
+            return Ok(steps);
+        }
+        let patch = replicas_patch(here.dgd.resource_version().as_deref(), &steps);
+        let call =
+            Call::object("patch", names::GROUP, names::DGD_PLURAL, &here.namespace, &here.name);
+        let api: Api<DynamoGraphDeployment> = Api::namespaced(self.client.clone(), &here.namespace);
+        let (params, patch) = (patch_params(), Patch::Merge(&patch));
+        let patched = within(self.deadline, call, api.patch(&here.name, &params, &patch)).await;
+        match patched {
+            Ok(_) => {
+                for (step, object) in steps.iter().zip(&objects) {
+                    let message =
+                        names::scaled_message(&step.service, step.from.get(), step.to.get());
+                    self.say(object, &Note::normal(names::EVENT_SCALED, message)).await;
+                }
+                Ok(steps)
+            }
+            Err(error) => {
+                // A conflict is the normal end of a race, and tried again at once.
+                if !matches!(error.failure, CallFailure::Conflict) {
+                    let message =
+                        names::update_failed_message(&here.name, &error.failure.to_string());
+                    let note = Note::warning(names::EVENT_UPDATE_FAILED, message);
+                    for object in &objects {
+                        self.say(object, &note).await;
+                    }
+                }
+                Err(AdapterError::Sync(error))
+            }
+        }
+    }
+
+    async fn write_status(
+        &self,
+        here: &Here<'_>,
+        step: Status,
+        carried: Option<Replicas>,
+    ) -> Result<(), AdapterError> {
+        let Status { adapter, replicas, selector, scaled } = step;
+        let mut status = json!({
+            "replicas": carried.unwrap_or(replicas).get(),
+            "selector": selector
+        });
+        if scaled {
+            status["lastScaleTime"] = json!(Time(wall_clock()));
+        }
+        let patch = json!({"status": status});
+        let call = Call { resource: ADAPTER_STATUS, ..adapter_call("patch", here, &adapter) };
+        let api = self.adapters(here);
+        let (params, patch) = (patch_params(), Patch::Merge(&patch));
+        match within(self.deadline, call, api.patch_status(&adapter, &params, &patch)).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(AdapterError::Status(error)),
+        }
+    }
+
+    /// Publishes an event; one that is not taken is logged and no reason to fail.
+    async fn say(&self, about: &ObjectReference, note: &Note) {
+        if let Err(error) = self.publisher.publish(about, note, wall_clock()).await {
+            tracing::debug!(%error, reason = note.reason, message = note.message, "event not taken");
+        }
+    }
+
+    fn adapters(&self, here: &Here<'_>) -> Api<DynamoGraphDeploymentScalingAdapter> {
+        Api::namespaced(self.client.clone(), &here.namespace)
+    }
+}
+
+const ADAPTER_STATUS: &str = "dynamographdeploymentscalingadapters/status";
+
+/// The graph that is worked on.
+struct Here<'a> {
+    dgd: &'a DynamoGraphDeployment,
+    namespace: String,
+    name: String,
+}
+
+fn build_adapter(
+    here: &Here<'_>,
+    adapter: &str,
+    service: &str,
+    replicas: Replicas,
+) -> DynamoGraphDeploymentScalingAdapter {
+    let spec = DgdsaSpec {
+        replicas: i32::try_from(replicas.get()).unwrap_or(i32::MAX),
+        dgd_ref: DgdRef { name: here.name.clone(), service_name: service.to_owned() },
+    };
+    let mut object = DynamoGraphDeploymentScalingAdapter::new(adapter, spec);
+    object.metadata.namespace = Some(here.namespace.clone());
+    object.metadata.labels = Some(
+        labels(here, service)
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.as_str()?.to_owned())))
+            .collect(),
+    );
+    object.metadata.owner_references = Some(vec![owner_of(here.dgd)]);
+    object
+}
+
+fn labels(here: &Here<'_>, service: &str) -> Map<String, Value> {
+    [(names::LABEL_DGD_NAME, here.name.as_str()), (names::LABEL_COMPONENT, service)]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), Value::String(value.to_owned())))
+        .collect()
+}
+
+/// The smallest patch that carries replicas: nothing else of the graph is named, so nothing else can
+/// be lost or owned by us.
+fn replicas_patch(resource_version: Option<&str>, steps: &[Sync]) -> Value {
+    let services: Map<String, Value> = steps
+        .iter()
+        .map(|step| (step.service.clone(), json!({"replicas": step.to.get()})))
+        .collect();
+    let mut patch = json!({"spec": {"services": services}});
+    if let Some(version) = resource_version {
+        patch["metadata"] = json!({"resourceVersion": version});
+    }
+    patch
+}
+
+fn adapter_call(verb: &'static str, here: &Here<'_>, adapter: &str) -> Call {
+    Call::object(verb, names::GROUP, names::DGDSA_PLURAL, &here.namespace, adapter)
+}
+
+fn patch_params() -> PatchParams {
+    PatchParams { field_manager: manager(), ..PatchParams::default() }
+}
+
+fn manager() -> Option<String> {
+    Some(names::FIELD_MANAGER.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_patch_of_a_graph_names_its_version_and_the_replicas_only() {
+        let step = |service: &str, to| Sync {
+            adapter: names::adapter_name("graph", service),
+            service: service.to_owned(),
+            from: Replicas::new(1),
+            to: Replicas::new(to),
+        };
+        assert_eq!(
+            replicas_patch(Some("77"), &[step("Prefill", 0), step("Decode", 4)]),
+            json!({
+                "metadata": {"resourceVersion": "77"},
+                "spec": {"services": {"Prefill": {"replicas": 0}, "Decode": {"replicas": 4}}}
+            })
+        );
+    }
+}

@@ -1,0 +1,319 @@
+//! The adapter controller: one scaling adapter for every service with `scalingAdapter.enabled`, and
+//! its replicas carried to the graph.
+//!
+//! For one graph it gathers (from its caches), plans (a pure function), applies, and writes the
+//! statuses. An adapter that exists is the source of truth: the graph's replicas seed it when it is
+//! made, and are never written back to it. The graph is changed by the smallest merge patch that
+//! carries the replicas and the `resourceVersion` it was decided on, never by a whole object.
+//!
+//! The API server may go and come back: the caches keep what they knew, the watches are renewed every
+//! [`WATCH_PAUSE`], and a write that failed is planned anew.
+
+mod apply;
+mod plan;
+mod told;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt, stream};
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::{self, Action, applier};
+use kube::runtime::reflector::{ObjectRef, Store, reflector};
+use kube::runtime::utils::Backoff;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource};
+
+pub use self::apply::{AdapterError, Change};
+pub use self::plan::Remark;
+pub use self::told::Told;
+
+use self::apply::Applier;
+use self::told::Teller;
+use super::client::{self, Call, CallError};
+use super::events::Publisher;
+use crate::api::{DynamoGraphDeployment, DynamoGraphDeploymentScalingAdapter, names};
+
+/// Pause before a watch that ended with an error is begun again. Two watches of one process every two
+/// seconds are no load for an API server that comes back, and nobody waits long after an outage.
+pub const WATCH_PAUSE: Duration = Duration::from_secs(2);
+
+/// Pause before a graph is looked at again after somebody changed it in between: the cache hears of
+/// the change within this time as a rule.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(200);
+
+/// First and longest pause after a failure; it doubles in between. A right that is missing is not
+/// there a second later, but an operator who has just granted it should not wait minutes.
+const FAILURE_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// Graphs worked on at a time. One graph costs at most a handful of calls; more at a time would
+/// only queue in the API server's own fairness limits.
+const CONCURRENCY: u16 = 16;
+
+/// How the adapter controller is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdapterOptions {
+    /// The namespace to look after; none means all.
+    pub namespace: Option<String>,
+    /// Longest time for one call.
+    pub call_deadline: Duration,
+    /// Pause before a graph is looked at again although nothing happened.
+    pub slow_requeue: Duration,
+    /// Who speaks in events: the name of the pod.
+    pub instance: String,
+}
+
+impl Default for AdapterOptions {
+    /// All namespaces, 10 s a call, a look every five minutes.
+    fn default() -> Self {
+        Self {
+            namespace: None,
+            call_deadline: Duration::from_secs(10),
+            slow_requeue: Duration::from_secs(300),
+            instance: names::FIELD_MANAGER.to_owned(),
+        }
+    }
+}
+
+type Dgd = DeserializeGuard<DynamoGraphDeployment>;
+type Adapter = DeserializeGuard<DynamoGraphDeploymentScalingAdapter>;
+
+/// Runs the controller until `shutdown`, then lets what is being written finish.
+///
+/// `told` hears everything that happens, for metrics and for tests; the log has it too.
+pub async fn run(
+    client: Client,
+    options: AdapterOptions,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+    told: impl Fn(&Told) + Send + Sync + 'static,
+) {
+    let AdapterOptions { namespace, call_deadline, slow_requeue, instance } = options;
+    let shutdown = shutdown.boxed().shared();
+    let teller = Arc::new(Teller::new(told));
+
+    let (dgds, dgd_writer) = kube::runtime::reflector::store();
+    let (adapters, adapter_writer) = kube::runtime::reflector::store();
+    let watch = watcher::Config::default().timeout(client::WATCH_SECONDS);
+    let from_dgds =
+        reflector(dgd_writer, watcher(api::<Dgd>(&client, namespace.as_deref()), watch.clone()))
+            .backoff(Pause)
+            .applied_objects()
+            .map({
+                let failed = Watched::new(names::DGD_PLURAL, namespace.clone(), &teller);
+                move |object| failed.hear(object).map(|dgd| ObjectRef::from_obj(&dgd))
+            });
+    let from_adapters =
+        reflector(adapter_writer, watcher(api::<Adapter>(&client, namespace.as_deref()), watch))
+            .backoff(Pause)
+            .touched_objects()
+            .map({
+                let failed = Watched::new(names::DGDSA_PLURAL, namespace.clone(), &teller);
+                move |object| failed.hear(object).and_then(|adapter| dgd_of(&adapter))
+            });
+    let queue = stream::select(from_dgds, from_adapters)
+        .filter_map(|object| std::future::ready(object.map(Ok::<_, std::convert::Infallible>)))
+        .take_until(shutdown.clone());
+
+    let context = Arc::new(Context {
+        applier: Applier::new(
+            client.clone(),
+            Publisher::new(client, instance, call_deadline),
+            call_deadline,
+        ),
+        adapters,
+        teller: Arc::clone(&teller),
+        failures: Mutex::new(BTreeMap::new()),
+        slow_requeue,
+    });
+    let config = controller::Config::default().concurrency(CONCURRENCY);
+    let mut work = std::pin::pin!(applier(
+        |dgd, context| reconcile(dgd, context).boxed(),
+        |dgd, error, context| after_failure(&dgd, error, &context),
+        Arc::clone(&context),
+        dgds,
+        queue,
+        config,
+    ));
+    // A write that hangs ends at its own deadline; what the caches wait for may never come.
+    let mut give_up =
+        std::pin::pin!(shutdown.then(|()| tokio::time::sleep(call_deadline.saturating_mul(2))));
+    loop {
+        tokio::select! {
+            done = work.next() => match done {
+                Some(Ok(_) | Err(controller::Error::ReconcilerFailed(..))) => {}
+                Some(Err(controller::Error::ObjectNotFound(dgd))) => {
+                    context.hear_of_missing_dgd(dgd.namespace.as_deref(), &dgd.name);
+                }
+                Some(Err(error)) => tracing::error!(%error, "adapter queue"),
+                None => break,
+            },
+            () = &mut give_up => break,
+        }
+    }
+    tracing::debug!("adapter controller has ended");
+}
+
+fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// What a reconcile needs beside its graph.
+struct Context {
+    applier: Applier,
+    adapters: Store<Adapter>,
+    teller: Arc<Teller>,
+    failures: Mutex<BTreeMap<String, u32>>,
+    slow_requeue: Duration,
+}
+
+/// One graph: gather, plan, apply, status.
+async fn reconcile(dgd: Arc<Dgd>, context: Arc<Context>) -> Result<Action, AdapterError> {
+    let key = key_of(dgd.meta().namespace.as_deref(), dgd.meta().name.as_deref());
+    let dgd = match &dgd.0 {
+        Ok(dgd) => dgd,
+        Err(invalid) => {
+            context.teller.tell(Told::Invalid { dgd: key, why: invalid.error.clone() });
+            return Ok(Action::await_change());
+        }
+    };
+    if context.adapters.wait_until_ready().await.is_err() {
+        return Ok(Action::await_change());
+    }
+    let cached = context.adapters.state();
+    let adapters: Vec<_> = cached
+        .iter()
+        .filter_map(|adapter| adapter.0.as_ref().ok())
+        .filter(|adapter| adapter.meta().namespace == dgd.meta().namespace)
+        .collect();
+    let plan = plan::plan(dgd, &adapters);
+    let remarks = plan.remarks.clone();
+    let outcome = context.applier.apply(dgd, plan).await;
+    for remark in remarks {
+        context.teller.tell(Told::Remarked { dgd: key.clone(), remark });
+    }
+    for change in outcome.changes {
+        context.teller.tell(Told::Changed { dgd: key.clone(), change });
+    }
+    match outcome.failure {
+        None => {
+            context.forget_failures(&key);
+            Ok(Action::requeue(context.slow_requeue))
+        }
+        Some(error) => Err(error),
+    }
+}
+
+fn after_failure(dgd: &Dgd, error: &AdapterError, context: &Context) -> Action {
+    let key = key_of(dgd.meta().namespace.as_deref(), dgd.meta().name.as_deref());
+    if error.is_conflict() {
+        tracing::debug!(dgd = key, %error, "changed in between, again");
+        return Action::requeue(CONFLICT_PAUSE);
+    }
+    let pause = context.count_failure(&key);
+    context.teller.tell(Told::Failed { dgd: key, label: error.label(), error: error.to_string() });
+    Action::requeue(pause)
+}
+
+impl Context {
+    fn count_failure(&self, key: &str) -> Duration {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry(key.to_owned()).or_insert(0);
+        let (first, longest) = FAILURE_PAUSES;
+        let pause = first.saturating_mul(2_u32.saturating_pow(*count)).min(longest);
+        *count = count.saturating_add(1);
+        pause
+    }
+
+    fn forget_failures(&self, key: &str) {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// A graph that is gone is nothing to tell, unless an adapter still names it. When the graph
+    /// comes, its first event plans for that adapter too: nothing has to be asked again.
+    fn hear_of_missing_dgd(&self, namespace: Option<&str>, name: &str) {
+        let key = key_of(namespace, Some(name));
+        self.forget_failures(&key);
+        let waiting = self.adapters.find(|adapter| {
+            adapter.0.as_ref().is_ok_and(|adapter| {
+                adapter.meta().namespace.as_deref() == namespace
+                    && adapter.spec.dgd_ref.name == name
+                    && adapter.meta().deletion_timestamp.is_none()
+            })
+        });
+        if let Some(adapter) = waiting {
+            let adapter = adapter.meta().name.clone().unwrap_or_default();
+            self.teller.tell(Told::DgdMissing { dgd: key, adapter });
+        }
+    }
+}
+
+/// One of the two watches, and what it says.
+struct Watched {
+    resource: &'static str,
+    namespace: Option<String>,
+    teller: Arc<Teller>,
+}
+
+impl Watched {
+    fn new(resource: &'static str, namespace: Option<String>, teller: &Arc<Teller>) -> Self {
+        Self { resource, namespace, teller: Arc::clone(teller) }
+    }
+
+    fn hear<K>(&self, object: watcher::Result<K>) -> Option<K> {
+        let (verb, error) = match object {
+            Ok(object) => {
+                self.teller.watch_works(self.resource);
+                return Some(object);
+            }
+            Err(watcher::Error::InitialListFailed(error)) => ("list", error),
+            Err(watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error)) => {
+                ("watch", error)
+            }
+            // An event too old to continue from (410): the watch lists again, nothing is lost.
+            Err(watcher::Error::WatchError(status)) if status.code == 410 => return None,
+            Err(watcher::Error::WatchError(status)) => ("watch", kube::Error::Api(status)),
+            Err(error @ watcher::Error::NoResourceVersion) => {
+                let error = error.to_string();
+                self.teller.watch_fails(self.resource, "refused", error);
+                return None;
+            }
+        };
+        let call = Call::all(verb, names::GROUP, self.resource, self.namespace.as_deref());
+        let error = CallError::new(call, error);
+        self.teller.watch_fails(self.resource, error.label(), error.to_string());
+        None
+    }
+}
+
+fn dgd_of(adapter: &Adapter) -> Option<ObjectRef<Dgd>> {
+    let adapter = adapter.0.as_ref().ok()?;
+    let namespace = adapter.meta().namespace.as_deref()?;
+    Some(ObjectRef::new(&adapter.spec.dgd_ref.name).within(namespace))
+}
+
+fn key_of(namespace: Option<&str>, name: Option<&str>) -> String {
+    format!("{}/{}", namespace.unwrap_or_default(), name.unwrap_or_default())
+}
+
+/// The same pause always. A backoff that grows is reset by kube at the first event, and a list that
+/// is refused begins with one: it would never grow.
+struct Pause;
+
+impl Iterator for Pause {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(WATCH_PAUSE)
+    }
+}
+
+impl Backoff for Pause {
+    fn reset(&mut self) {}
+}

@@ -1,0 +1,171 @@
+//! What the controller tells: once in the log, and to whoever listens.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::apply::Change;
+use super::plan::Remark;
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Told {
+    /// Something was written.
+    Changed {
+        /// `namespace/name` of the graph.
+        dgd: String,
+        /// What was written.
+        change: Change,
+    },
+    /// Something could not be planned.
+    Remarked {
+        /// `namespace/name` of the graph.
+        dgd: String,
+        /// What.
+        remark: Remark,
+    },
+    /// Something could not be written; it is tried again.
+    Failed {
+        /// `namespace/name` of the graph.
+        dgd: String,
+        /// Kind of the failure, for metrics.
+        label: &'static str,
+        /// What failed, for people.
+        error: String,
+    },
+    /// A graph cannot be read as one; it is left alone until it changes.
+    Invalid {
+        /// `namespace/name` of the graph.
+        dgd: String,
+        /// What does not fit.
+        why: String,
+    },
+    /// An adapter names a graph that does not exist.
+    DgdMissing {
+        /// `namespace/name` of the graph.
+        dgd: String,
+        /// Name of the adapter.
+        adapter: String,
+    },
+    /// A watch does not work; it is tried again.
+    WatchFails {
+        /// What is watched.
+        resource: &'static str,
+        /// Kind of the failure, for metrics.
+        label: &'static str,
+        /// What failed, for people.
+        error: String,
+    },
+    /// A watch that did not work does again.
+    WatchWorks {
+        /// What is watched.
+        resource: &'static str,
+    },
+}
+
+/// Tells, and keeps what is told over and over out of the log.
+pub(super) struct Teller {
+    listener: Box<dyn Fn(&Told) + Send + Sync>,
+    last: Mutex<BTreeMap<String, String>>,
+}
+
+/// The most subjects whose last word is remembered; beyond, repetition is logged.
+const REMEMBERED: usize = 10_000;
+
+impl Teller {
+    pub(super) fn new(listener: impl Fn(&Told) + Send + Sync + 'static) -> Self {
+        Self { listener: Box::new(listener), last: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Logs what is new, and hands everything to the listener.
+    pub(super) fn tell(&self, told: Told) {
+        match &told {
+            Told::Changed { dgd, change } => {
+                self.forget(dgd);
+                tracing::info!(dgd, %change, "adapter");
+            }
+            Told::Remarked { dgd, remark } => {
+                let remark = remark.to_string();
+                if self.is_new(&format!("{dgd} {remark}"), &remark) {
+                    tracing::warn!(dgd, remark, "adapter");
+                }
+            }
+            Told::Failed { dgd, label, error } => {
+                if self.is_new(dgd, error) {
+                    tracing::warn!(dgd, label, error, "adapter");
+                }
+            }
+            Told::Invalid { dgd, why } => {
+                if self.is_new(dgd, why) {
+                    tracing::warn!(dgd, why, "graph cannot be read");
+                }
+            }
+            Told::DgdMissing { dgd, adapter } => {
+                if self.is_new(dgd, adapter) {
+                    tracing::warn!(dgd, adapter, "adapter names a graph that does not exist");
+                }
+            }
+            Told::WatchFails { resource, label, error } => {
+                tracing::warn!(resource, label, error, "watch");
+            }
+            Told::WatchWorks { resource } => tracing::info!(resource, "watch works again"),
+        }
+        (self.listener)(&told);
+    }
+
+    /// Tells that a watch fails, where it worked before or failed otherwise.
+    pub(super) fn watch_fails(&self, resource: &'static str, label: &'static str, error: String) {
+        if self.is_new(resource, &error) {
+            self.tell(Told::WatchFails { resource, label, error });
+        }
+    }
+
+    /// Tells that a watch works, where it failed before.
+    pub(super) fn watch_works(&self, resource: &'static str) {
+        if self.forget(resource) {
+            self.tell(Told::WatchWorks { resource });
+        }
+    }
+
+    fn is_new(&self, subject: &str, word: &str) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.get(subject).is_some_and(|said| said == word) {
+            return false;
+        }
+        if last.len() < REMEMBERED {
+            last.insert(subject.to_owned(), word.to_owned());
+        }
+        true
+    }
+
+    fn forget(&self, subject: &str) -> bool {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).remove(subject).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_watch_that_keeps_failing_is_told_once_until_it_works_again() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let teller = Teller::new({
+            let heard = Arc::clone(&heard);
+            move |told| heard.lock().unwrap().push(told.clone())
+        });
+        for _ in 0..3 {
+            teller.watch_fails("dgds", "forbidden", "no".to_owned());
+        }
+        teller.watch_works("dgds");
+        teller.watch_works("dgds");
+        assert_eq!(
+            *heard.lock().unwrap(),
+            [
+                Told::WatchFails { resource: "dgds", label: "forbidden", error: "no".to_owned() },
+                Told::WatchWorks { resource: "dgds" }
+            ]
+        );
+    }
+}

@@ -1,0 +1,177 @@
+//! Reads the inventory of one graph from the API server.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
+use thiserror::Error;
+
+use super::count;
+use crate::api::{DynamoGraphDeployment, DynamoGraphDeploymentScalingAdapter, names};
+use crate::controllers::client::{Call, CallError, within};
+use crate::observe::PoolInventory;
+use crate::units::{Replicas, Timestamp};
+
+/// How an inventory is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InventoryOptions {
+    /// Longest time for one call.
+    pub call_deadline: Duration,
+}
+
+/// The inventory of one graph.
+#[derive(Clone, Debug)]
+pub struct DgdInventory {
+    /// The graph as it was read.
+    pub dgd: DynamoGraphDeployment,
+    /// Every service, by name.
+    pub services: BTreeMap<String, ServiceInventory>,
+    /// Where the counts are from.
+    pub pods: PodSource,
+    /// When it was read, as the caller's clock says.
+    pub at: Timestamp,
+}
+
+/// The inventory of one service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceInventory {
+    /// The counts.
+    pub pool: PoolInventory,
+    /// Whether an adapter holds the replicas.
+    pub adapter_enabled: bool,
+    /// Where the desired number is from.
+    pub desired_from: DesiredSource,
+}
+
+/// Where counts are from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodSource {
+    /// The pods themselves.
+    Pods,
+    /// The status of the graph: pods may not be listed. Draining and stuck pods are not seen.
+    DgdStatus {
+        /// Which right is missing, for people.
+        why: String,
+    },
+}
+
+/// Where a desired number is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DesiredSource {
+    /// The adapter of the service.
+    Adapter,
+    /// The graph: the service has no adapter.
+    Dgd,
+    /// The graph, although the service has an adapter enabled: the adapter is not there yet or may
+    /// not be read.
+    DgdInstead {
+        /// Why, for people.
+        why: String,
+    },
+}
+
+/// Why there is no inventory.
+#[derive(Debug, Error)]
+pub enum InventoryError {
+    /// The graph could not be read.
+    #[error("read the DGD: {0}")]
+    Dgd(CallError),
+    /// Pods could not be listed, for another reason than a missing right.
+    #[error("list the pods: {0}")]
+    Pods(CallError),
+    /// An adapter could not be read, for another reason than a missing right.
+    #[error("read a scaling adapter: {0}")]
+    Adapter(CallError),
+}
+
+impl InventoryError {
+    /// Name of the kind of failure, for metrics.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Dgd(call) | Self::Pods(call) | Self::Adapter(call) => call.label(),
+        }
+    }
+}
+
+/// Reads the inventory of one graph.
+///
+/// # Errors
+///
+/// Where the graph cannot be read, or a call fails for another reason than a missing right.
+pub async fn read(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    now: Timestamp,
+    options: InventoryOptions,
+) -> Result<DgdInventory, InventoryError> {
+    let InventoryOptions { call_deadline } = options;
+    let dgds: Api<DynamoGraphDeployment> = Api::namespaced(client.clone(), namespace);
+    let call = Call::object("get", names::GROUP, names::DGD_PLURAL, namespace, name);
+    let (dgd, pods) = tokio::join!(
+        within(call_deadline, call, dgds.get(name)),
+        list_pods(client, namespace, name, call_deadline)
+    );
+    let dgd = dgd.map_err(InventoryError::Dgd)?;
+    let (pods, source) = match pods {
+        Ok(pods) => (pods, PodSource::Pods),
+        Err(error) if error.is_forbidden() => {
+            (Vec::new(), PodSource::DgdStatus { why: error.to_string() })
+        }
+        Err(error) => return Err(InventoryError::Pods(error)),
+    };
+    let mut services = BTreeMap::new();
+    for (service, spec) in dgd.services() {
+        let (desired, desired_from) = if spec.adapter_enabled() {
+            read_desired(client, &dgd, service, spec.replicas(), call_deadline).await?
+        } else {
+            (spec.replicas(), DesiredSource::Dgd)
+        };
+        let pool = match &source {
+            PodSource::Pods => {
+                count::by_pods(count::pods_of(&pods, name, service), spec, desired, now)
+            }
+            PodSource::DgdStatus { .. } => count::by_status(&dgd, service, spec, desired),
+        };
+        let adapter_enabled = spec.adapter_enabled();
+        services
+            .insert(service.to_owned(), ServiceInventory { pool, adapter_enabled, desired_from });
+    }
+    Ok(DgdInventory { dgd, services, pods: source, at: now })
+}
+
+async fn list_pods(
+    client: &Client,
+    namespace: &str,
+    dgd: &str,
+    deadline: Duration,
+) -> Result<Vec<Pod>, CallError> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let params = ListParams::default().labels(&names::dgd_selector(dgd));
+    let call = Call::all("list", "", "pods", Some(namespace));
+    Ok(within(deadline, call, pods.list(&params)).await?.items)
+}
+
+async fn read_desired(
+    client: &Client,
+    dgd: &DynamoGraphDeployment,
+    service: &str,
+    in_dgd: Replicas,
+    deadline: Duration,
+) -> Result<(Replicas, DesiredSource), InventoryError> {
+    let namespace = dgd.namespace().unwrap_or_default();
+    let adapter = names::adapter_name(&dgd.name_any(), service);
+    let call = Call::object("get", names::GROUP, names::DGDSA_PLURAL, &namespace, &adapter);
+    let adapters: Api<DynamoGraphDeploymentScalingAdapter> =
+        Api::namespaced(client.clone(), &namespace);
+    match within(deadline, call, adapters.get(&adapter)).await {
+        Ok(found) => Ok((found.spec.replicas(), DesiredSource::Adapter)),
+        Err(error) if error.is_not_found() || error.is_forbidden() => {
+            Ok((in_dgd, DesiredSource::DgdInstead { why: error.to_string() }))
+        }
+        Err(error) => Err(InventoryError::Adapter(error)),
+    }
+}

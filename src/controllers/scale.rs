@@ -1,0 +1,263 @@
+//! The scale writer: the only way by which a decision becomes replicas.
+//!
+//! A service with an adapter is scaled through `…/scale` of its adapter, and in no other way: where
+//! the adapter is missing although the service declares one, that is an error to tell, and no reason
+//! to write the graph behind its back. Only a service without an adapter is scaled by patching the
+//! graph.
+
+use std::time::Duration;
+
+use kube::api::{Api, Patch, PatchParams};
+use kube::{Client, ResourceExt};
+use serde_json::json;
+use thiserror::Error;
+
+use super::client::{Call, CallError, CallFailure, within};
+use crate::api::{DynamoGraphDeployment, DynamoGraphDeploymentScalingAdapter, Service, names};
+use crate::units::Replicas;
+
+/// Writes replicas.
+#[derive(Clone)]
+pub struct ScaleWriter {
+    client: Client,
+    deadline: Duration,
+}
+
+/// The service to scale.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScaleTarget {
+    /// Namespace of the graph.
+    pub namespace: String,
+    /// Name of the graph.
+    pub dgd: String,
+    /// Key of the service in the graph.
+    pub service: String,
+}
+
+/// What became of a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum ScaleOutcome {
+    /// The service has that many replicas already.
+    Unchanged {
+        /// How many.
+        replicas: Replicas,
+    },
+    /// Written.
+    Wrote {
+        /// Through what.
+        path: ScalePath,
+        /// What was asked for before. Without the right to read the scale this is what the graph
+        /// says, which the adapter's controller keeps equal.
+        from: Replicas,
+        /// What is asked for now.
+        to: Replicas,
+    },
+    /// Not written, and it would not help to try again at once.
+    Refused {
+        /// Why.
+        why: Refusal,
+    },
+}
+
+/// Through what replicas are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScalePath {
+    /// The scale subresource of the service's adapter.
+    Scale,
+    /// The graph itself, for a service without an adapter.
+    Dgd,
+}
+
+/// Why replicas were not written.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// The graph has no such service.
+    #[error("DGD {dgd} has no service {service}")]
+    NoSuchService {
+        /// The graph.
+        dgd: String,
+        /// The service.
+        service: String,
+    },
+    /// The graph is being deleted.
+    #[error("DGD {dgd} is being deleted")]
+    DgdGoing {
+        /// The graph.
+        dgd: String,
+    },
+    /// Admission said no.
+    #[error("{0}")]
+    Denied(String),
+}
+
+/// Why replicas could not be written.
+#[derive(Debug, Error)]
+pub enum ScaleError {
+    /// The graph could not be read.
+    #[error("read the DGD: {0}")]
+    ReadDgd(CallError),
+    /// The scale of the adapter could not be read.
+    #[error("read the scale: {0}")]
+    ReadScale(CallError),
+    /// The service declares an adapter that is not there.
+    #[error(
+        "service {service} has scalingAdapter enabled, but its adapter {adapter} does not exist: is \
+         the adapter controller running? The DGD is not patched in its stead"
+    )]
+    AdapterMissing {
+        /// The service.
+        service: String,
+        /// The adapter that should be there.
+        adapter: String,
+    },
+    /// The scale could not be written.
+    #[error("write the scale: {0}")]
+    WriteScale(CallError),
+    /// The graph could not be written.
+    #[error("write the DGD: {0}")]
+    WriteDgd(CallError),
+}
+
+impl ScaleError {
+    /// Name of the kind of failure, for metrics.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::AdapterMissing { .. } => "adapter_missing",
+            Self::ReadDgd(call)
+            | Self::ReadScale(call)
+            | Self::WriteScale(call)
+            | Self::WriteDgd(call) => call.label(),
+        }
+    }
+}
+
+const SCALE: &str = "dynamographdeploymentscalingadapters/scale";
+
+impl ScaleWriter {
+    /// A writer that gives each call `deadline`.
+    #[must_use]
+    pub const fn new(client: Client, deadline: Duration) -> Self {
+        Self { client, deadline }
+    }
+
+    /// Asks for `wanted` replicas of a service; writes nothing where it has them.
+    ///
+    /// # Errors
+    ///
+    /// Where a call fails, or the service's adapter is missing.
+    pub async fn write(
+        &self,
+        target: &ScaleTarget,
+        wanted: Replicas,
+    ) -> Result<ScaleOutcome, ScaleError> {
+        let ScaleTarget { namespace, dgd: name, service } = target;
+        let call = Call::object("get", names::GROUP, names::DGD_PLURAL, namespace, name);
+        let dgds: Api<DynamoGraphDeployment> = Api::namespaced(self.client.clone(), namespace);
+        let dgd = within(self.deadline, call, dgds.get(name)).await.map_err(ScaleError::ReadDgd)?;
+        if dgd.is_going() {
+            let why = Refusal::DgdGoing { dgd: name.clone() };
+            return Ok(ScaleOutcome::Refused { why });
+        }
+        let Some(found) = dgd.service(service) else {
+            let why = Refusal::NoSuchService { dgd: name.clone(), service: service.clone() };
+            return Ok(ScaleOutcome::Refused { why });
+        };
+        if found.adapter_enabled() {
+            self.write_scale(target, found, wanted).await
+        } else {
+            self.write_dgd(&dgds, &dgd, target, found, wanted).await
+        }
+    }
+
+    async fn write_scale(
+        &self,
+        target: &ScaleTarget,
+        service: &Service,
+        wanted: Replicas,
+    ) -> Result<ScaleOutcome, ScaleError> {
+        let adapter = names::adapter_name(&target.dgd, &target.service);
+        let adapters: Api<DynamoGraphDeploymentScalingAdapter> =
+            Api::namespaced(self.client.clone(), &target.namespace);
+        let missing = || ScaleError::AdapterMissing {
+            service: target.service.clone(),
+            adapter: adapter.clone(),
+        };
+        let call = |verb| Call::object(verb, names::GROUP, SCALE, &target.namespace, &adapter);
+
+        let read = within(self.deadline, call("get"), adapters.get_scale(&adapter)).await;
+        let (present, readable) = match read {
+            // A scale that leaves its zero out means zero: the field has no default in the API.
+            Ok(scale) => (replicas_of(scale.spec.and_then(|spec| spec.replicas)), true),
+            Err(error) if error.is_not_found() => return Err(missing()),
+            // The stock role of a planner allows nothing but the patch.
+            Err(error) if error.is_forbidden() => (service.replicas(), false),
+            Err(error) => return Err(ScaleError::ReadScale(error)),
+        };
+        if readable && present == wanted {
+            return Ok(ScaleOutcome::Unchanged { replicas: wanted });
+        }
+        let patch = json!({"spec": {"replicas": wanted.get()}});
+        let (params, patch) = (patch_params(), Patch::Merge(&patch));
+        let written =
+            within(self.deadline, call("patch"), adapters.patch_scale(&adapter, &params, &patch));
+        match written.await {
+            // Without the right to read, the same number is written over and over, which the API
+            // server takes as no change.
+            Ok(_) if present == wanted => Ok(ScaleOutcome::Unchanged { replicas: wanted }),
+            Ok(_) => Ok(ScaleOutcome::Wrote { path: ScalePath::Scale, from: present, to: wanted }),
+            Err(error) if error.is_not_found() => Err(missing()),
+            Err(error) => refused(error).map_err(ScaleError::WriteScale),
+        }
+    }
+
+    async fn write_dgd(
+        &self,
+        dgds: &Api<DynamoGraphDeployment>,
+        dgd: &DynamoGraphDeployment,
+        target: &ScaleTarget,
+        service: &Service,
+        wanted: Replicas,
+    ) -> Result<ScaleOutcome, ScaleError> {
+        let present = service.replicas();
+        if present == wanted {
+            return Ok(ScaleOutcome::Unchanged { replicas: wanted });
+        }
+        // With the version that says that the service has no adapter: whoever enables one in between
+        // is not overruled.
+        let patch = json!({
+            "metadata": {"resourceVersion": dgd.resource_version()},
+            "spec": {"services": {&target.service: {"replicas": wanted.get()}}}
+        });
+        let call =
+            Call::object("patch", names::GROUP, names::DGD_PLURAL, &target.namespace, &target.dgd);
+        let (params, patch) = (patch_params(), Patch::Merge(&patch));
+        match within(self.deadline, call, dgds.patch(&target.dgd, &params, &patch)).await {
+            Ok(_) => Ok(ScaleOutcome::Wrote { path: ScalePath::Dgd, from: present, to: wanted }),
+            Err(error) => refused(error).map_err(ScaleError::WriteDgd),
+        }
+    }
+}
+
+/// A denial is an outcome; everything else stays an error.
+fn refused(error: CallError) -> Result<ScaleOutcome, CallError> {
+    match error.failure {
+        CallFailure::Denied(message) => Ok(ScaleOutcome::Refused { why: Refusal::Denied(message) }),
+        failure @ (CallFailure::Deadline(_)
+        | CallFailure::Forbidden { .. }
+        | CallFailure::NotFound
+        | CallFailure::AlreadyExists
+        | CallFailure::Conflict
+        | CallFailure::Refused { .. }
+        | CallFailure::Transport(_)) => Err(CallError { call: error.call, failure }),
+    }
+}
+
+fn replicas_of(replicas: Option<i32>) -> Replicas {
+    Replicas::new(u32::try_from(replicas.unwrap_or(0)).unwrap_or(0))
+}
+
+fn patch_params() -> PatchParams {
+    PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}

@@ -1,0 +1,213 @@
+//! One named file as columns of numbers, whichever form it has.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::error::ProfileError;
+use super::npz::{self, Array, Data};
+
+/// The columns of a prefill table.
+pub(super) const PREFILL: &[&str] = &["prefill_isl", "prefill_ttft", "prefill_thpt_per_gpu"];
+/// The columns of a decode table.
+pub(super) const DECODE: &[&str] =
+    &["x_kv_usage", "y_context_length", "z_itl", "z_thpt_per_gpu", "max_kv_tokens"];
+
+/// The columns of one file.
+#[derive(Debug)]
+pub(super) struct Fields {
+    /// The file, for messages.
+    pub(super) file: String,
+    columns: BTreeMap<String, Column>,
+}
+
+#[derive(Debug)]
+enum Column {
+    Numbers(Vec<f64>),
+    Wrong(String),
+}
+
+impl Fields {
+    /// The numbers of a column, or `None` where the file has no such column.
+    pub(super) fn numbers(&self, field: &str) -> Result<Option<&[f64]>, ProfileError> {
+        match self.columns.get(field) {
+            None => Ok(None),
+            Some(Column::Numbers(v)) if v.is_empty() => {
+                Err(ProfileError::Empty { file: self.file.clone(), field: field.to_owned() })
+            }
+            Some(Column::Numbers(v)) => Ok(Some(v)),
+            Some(Column::Wrong(found)) => Err(ProfileError::Type {
+                file: self.file.clone(),
+                field: field.to_owned(),
+                expected: "a list of numbers (f8, f4, i8 or i4 in an npz)",
+                found: found.clone(),
+            }),
+        }
+    }
+
+    /// Whether the file has any of these columns.
+    pub(super) fn has_any(&self, fields: &[&str]) -> bool {
+        fields.iter().any(|f| self.columns.contains_key(*f))
+    }
+
+    /// From plain columns.
+    pub(super) fn from_columns(file: &str, columns: &[(&str, Vec<f64>)]) -> Self {
+        let columns =
+            columns.iter().map(|(n, v)| ((*n).to_owned(), Column::Numbers(v.clone()))).collect();
+        Self { file: file.to_owned(), columns }
+    }
+}
+
+/// A JSON file as an object.
+pub(super) fn json_object(file: &str, bytes: &[u8]) -> Result<Map<String, Value>, ProfileError> {
+    let malformed = |problem: String| ProfileError::Malformed {
+        file: file.to_owned(),
+        expected: "a JSON object",
+        problem,
+    };
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(malformed("it is empty".to_owned()));
+    }
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(other) => Err(malformed(format!("it holds {}", kind(&other)))),
+        Err(e) => Err(malformed(e.to_string())),
+    }
+}
+
+/// The columns of a JSON object.
+pub(super) fn from_json(file: &str, object: &Map<String, Value>) -> Fields {
+    let columns = object
+        .iter()
+        .filter(|(name, _)| PREFILL.contains(&name.as_str()) || DECODE.contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), json_column(value)))
+        .collect();
+    Fields { file: file.to_owned(), columns }
+}
+
+fn json_column(value: &Value) -> Column {
+    let Value::Array(list) = value else {
+        return match value.as_f64() {
+            Some(x) => Column::Numbers(vec![x]),
+            None => Column::Wrong(kind(value).to_owned()),
+        };
+    };
+    let mut numbers = Vec::with_capacity(list.len());
+    for (index, element) in list.iter().enumerate() {
+        match element.as_f64() {
+            Some(x) => numbers.push(x),
+            None => return Column::Wrong(format!("{} at [{index}]", kind(element))),
+        }
+    }
+    Column::Numbers(numbers)
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// The columns of an npz file: one-dimensional, or one row of a sweep of several.
+pub(super) fn from_npz(
+    file: &str,
+    bytes: &[u8],
+    choice: &[(String, String)],
+) -> Result<Fields, ProfileError> {
+    let arrays = npz::read(bytes).map_err(|problem| ProfileError::Malformed {
+        file: file.to_owned(),
+        expected: "an npz archive",
+        problem,
+    })?;
+    let is_data = |name: &str| PREFILL.contains(&name) || DECODE.contains(&name);
+    let rows = arrays
+        .iter()
+        .filter(|(name, array)| is_data(name) && array.shape.len() == 2)
+        .map(|(_, array)| array.shape[0])
+        .max();
+    let row = match rows {
+        None => 0,
+        Some(rows) => choose_row(file, &arrays, rows, choice)?,
+    };
+    let columns = arrays
+        .iter()
+        .filter(|(name, _)| is_data(name))
+        .map(|(name, array)| (name.clone(), npz_column(array, rows, row)))
+        .collect();
+    Ok(Fields { file: file.to_owned(), columns })
+}
+
+fn npz_column(array: &Array, rows: Option<usize>, row: usize) -> Column {
+    let v = match &array.data {
+        Data::Numbers(v) => v,
+        Data::Text(_) => return Column::Wrong("an array of text".to_owned()),
+        Data::Other(dtype) => return Column::Wrong(format!("an array of type {dtype}")),
+    };
+    match (array.shape.as_slice(), rows) {
+        ([], _) => Column::Numbers(v.clone()),
+        // One value a row (`max_kv_tokens`), without a second dimension.
+        ([n], Some(rows)) if *n == rows => Column::Numbers(v[row..=row].to_vec()),
+        ([_], _) => Column::Numbers(v.clone()),
+        ([n, width], Some(_)) if row < *n => {
+            Column::Numbers(v[row * width..(row + 1) * width].to_vec())
+        }
+        (shape, _) => Column::Wrong(format!("an array of shape {shape:?}")),
+    }
+}
+
+/// The row whose key columns have the values chosen.
+fn choose_row(
+    file: &str,
+    arrays: &BTreeMap<String, Array>,
+    rows: usize,
+    choice: &[(String, String)],
+) -> Result<usize, ProfileError> {
+    let keys: Vec<(&str, Vec<String>)> = arrays
+        .iter()
+        .filter(|(name, _)| !PREFILL.contains(&name.as_str()) && !DECODE.contains(&name.as_str()))
+        .filter_map(|(name, array)| match &array.data {
+            Data::Numbers(v) if v.len() == rows => {
+                Some((name.as_str(), v.iter().map(f64::to_string).collect()))
+            }
+            Data::Text(v) if v.len() == rows => Some((name.as_str(), v.clone())),
+            Data::Numbers(_) | Data::Text(_) | Data::Other(_) => None,
+        })
+        .collect();
+    let fits = |row: usize| {
+        choice.iter().all(|(key, wanted)| {
+            keys.iter().any(|(name, values)| name == key && &values[row] == wanted)
+        })
+    };
+    let fitting: Vec<usize> = (0..rows).filter(|&row| fits(row)).collect();
+    let listed = || {
+        let name_row = |row: usize| {
+            let cells: Vec<String> =
+                keys.iter().map(|(name, values)| format!("{name}={}", values[row])).collect();
+            format!("[{row}] {}", cells.join(" "))
+        };
+        // A file with thousands of rows would drown the message.
+        let mut text: Vec<String> = (0..rows.min(16)).map(name_row).collect();
+        if rows > 16 {
+            text.push(format!("and {} more", rows - 16));
+        }
+        text.join("; ")
+    };
+    match fitting.as_slice() {
+        [row] => Ok(*row),
+        [] => Err(ProfileError::NoRow {
+            file: file.to_owned(),
+            wanted: choice.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" "),
+            rows: listed(),
+        }),
+        several => Err(ProfileError::ManyRows {
+            file: file.to_owned(),
+            count: several.len(),
+            rows: listed(),
+        }),
+    }
+}
