@@ -6,8 +6,6 @@
 //! mean in a fixed order, so that two runs count the same. Time passes only when the page is asked
 //! for. As in the original, a series begins with the first event that it counts.
 
-#![allow(clippy::unwrap_used, reason = "test code: a failure is a panic that says where")]
-
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -1,10 +1,4 @@
 //! The observer against a real Prometheus that scrapes doubles of Dynamo frontends.
-#![allow(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "test code: a failure is a panic that says where"
-)]
-
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -360,7 +354,7 @@ async fn our_own_page_is_scraped_and_a_forgotten_deployment_ends() {
 }
 
 /// Starts a Prometheus behind TLS and basic authentication (`admin`, `test`); its base address.
-async fn behind_tls(dir: &Path) -> (Guarded, String) {
+fn behind_tls(dir: &Path) -> (Guarded, String) {
     for arguments in [
         "-keyout ca.key -out ca.crt -subj /CN=bench-ca",
         "-keyout tls.key -out tls.crt -subj /CN=bench -CA ca.crt -CAkey ca.key \
@@ -392,7 +386,7 @@ async fn behind_tls(dir: &Path) -> (Guarded, String) {
 #[tokio::test]
 async fn tls_and_authentication_are_those_of_a_real_prometheus() {
     let dir = tempfile::tempdir().unwrap();
-    let (_prometheus, address) = behind_tls(dir.path()).await;
+    let (_prometheus, address) = behind_tls(dir.path());
     drop(rustls::crypto::ring::default_provider().install_default());
     let ask = async |user: &str, ca: bool| {
         let endpoint = Endpoint {
