@@ -1,4 +1,5 @@
 //! The observer against a real Prometheus that scrapes doubles of Dynamo frontends.
+
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
