@@ -1,0 +1,287 @@
+//! One pool under one demand: what it does at any size.
+
+use super::{Bound, Latency, SizePool, Verdict};
+use crate::forecast::Demand;
+use crate::plan::capacity::{AggregatedModel, DecodeModel, MAX_UTILISATION, PrefillModel};
+use crate::spec::Sla;
+use crate::units::{Millis, Role};
+
+/// The most replicas that a search goes up to. Ten times the largest fleet that one DGD has been
+/// reported with; without a limit a slip of a unit in the load would run on for ever.
+const MOST_REPLICAS: u32 = 10_000;
+
+/// The allowed shares of late requests: of both targets together, and of each alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowed {
+    pub(super) both: f64,
+    pub(super) ttft: f64,
+    pub(super) itl: f64,
+}
+
+impl Allowed {
+    pub(super) fn of(sla: &Sla) -> Self {
+        let late = |p: Option<crate::units::Percentile>| p.map_or(1.0, |p| p.share().rest().get());
+        Self {
+            both: sla.percentile.share().rest().get(),
+            ttft: late(sla.ttft_percentile),
+            itl: late(sla.itl_percentile),
+        }
+    }
+
+    fn ttft_alone(self) -> f64 {
+        self.both.min(self.ttft)
+    }
+
+    fn itl_alone(self) -> f64 {
+        self.both.min(self.itl)
+    }
+}
+
+/// What one pool does at a given size.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Effect {
+    /// Share late in TTFT by this pool.
+    pub(super) ttft: f64,
+    /// Share late in ITL by this pool.
+    pub(super) itl: f64,
+    pub(super) utilisation: f64,
+    pub(super) bound: Bound,
+}
+
+impl Effect {
+    pub(super) fn good(self) -> f64 {
+        (1.0 - self.ttft) * (1.0 - self.itl)
+    }
+}
+
+/// One pool under one demand: its effect at any size.
+pub(super) enum Model<'a> {
+    Prefill { model: PrefillModel, first_step: f64 },
+    Decode(DecodeModel<'a>),
+    Aggregated(AggregatedModel<'a>),
+}
+
+pub(super) struct Candidate<'a> {
+    pub(super) pool: SizePool<'a>,
+    pub(super) model: Model<'a>,
+    sla: &'a Sla,
+    /// Requests per ms.
+    pub(super) rate: f64,
+    dispersion: f64,
+}
+
+impl<'a> Candidate<'a> {
+    pub(super) fn new(pool: SizePool<'a>, sla: &'a Sla, demand: &Demand) -> Self {
+        let SizePool { role, engine, limits, .. } = pool;
+        let model = match role {
+            Role::Prefill => Model::Prefill {
+                model: PrefillModel::new(engine.prefill(), limits, demand.isl, 0.0),
+                first_step: 0.0,
+            },
+            Role::Decode => Model::Decode(DecodeModel::new(
+                engine.decode(),
+                limits,
+                demand.isl,
+                demand.osl,
+                sla.itl,
+                0.0,
+            )),
+            Role::Aggregated => {
+                Model::Aggregated(AggregatedModel::new(engine, limits, *demand, sla.itl))
+            }
+        };
+        let dispersion =
+            if demand.dispersion.is_finite() { demand.dispersion.max(0.1) } else { 1.0 };
+        Self { pool, model, sla, rate: demand.rate.high.max(0.0) / 1e3, dispersion }
+    }
+
+    pub(super) fn effect(&self, replicas: u32) -> Effect {
+        let engines = f64::from(replicas);
+        if replicas == 0 {
+            let late = if self.rate > 0.0 { 1.0 } else { 0.0 };
+            return Effect { ttft: late, itl: 0.0, utilisation: late, bound: Bound::Min };
+        }
+        match &self.model {
+            Model::Prefill { model, first_step } => {
+                let budget = self.sla.ttft.get() - first_step;
+                let out = model.late(engines, self.rate, self.dispersion, budget);
+                Effect {
+                    ttft: out.late,
+                    itl: 0.0,
+                    utilisation: out.utilisation,
+                    bound: Bound::TtftWait,
+                }
+            }
+            Model::Decode(model) => {
+                let (out, no_room) = model.late(engines, self.rate, self.dispersion);
+                let bound = if no_room > out.late { Bound::Room } else { Bound::ItlBatch };
+                Effect { ttft: no_room, itl: out.late, utilisation: out.utilisation, bound }
+            }
+            Model::Aggregated(model) => {
+                let out = model.late(engines, self.rate, self.sla.ttft);
+                let ttft = out.ttft.late.max(out.no_room);
+                let bound = if out.no_room > out.itl.late.max(out.ttft.late) {
+                    Bound::Room
+                } else if out.ttft.late > out.itl.late {
+                    Bound::TtftWait
+                } else {
+                    Bound::ItlBatch
+                };
+                Effect {
+                    ttft,
+                    itl: out.itl.late,
+                    utilisation: out.ttft.utilisation.max(out.itl.utilisation),
+                    bound,
+                }
+            }
+        }
+    }
+
+    /// The time of one iteration of a decode pool of this size, ms; `None` for other pools.
+    pub(super) fn first_step(&self, replicas: u32) -> Option<f64> {
+        match &self.model {
+            Model::Decode(model) => {
+                let engines = f64::from(replicas.max(1));
+                let state = model.state(engines, self.rate, self.dispersion);
+                Some(model.itl(state.map_or(1.0, |s| s.running)))
+            }
+            Model::Prefill { .. } | Model::Aggregated(_) => None,
+        }
+    }
+
+    /// The fewest replicas that alone stay within the allowance; `None` above the search limit.
+    pub(super) fn fewest(&self, allowed: Allowed) -> Option<u32> {
+        let enough = |n: u32| {
+            let e = self.effect(n);
+            e.ttft <= allowed.ttft_alone()
+                && e.itl <= allowed.itl_alone()
+                && 1.0 - e.good() <= allowed.both
+        };
+        let lowest = self.lowest();
+        if enough(lowest) {
+            return Some(lowest);
+        }
+        let (mut low, mut high) = (lowest, lowest.saturating_mul(2).max(1));
+        while !enough(high) {
+            if high >= MOST_REPLICAS {
+                return None;
+            }
+            low = high;
+            high = high.saturating_mul(2).min(MOST_REPLICAS);
+        }
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if enough(middle) {
+                high = middle;
+            } else {
+                low = middle;
+            }
+        }
+        Some(high)
+    }
+
+    /// The fewest replicas at which the pool has a steady state at all: within its utilisation
+    /// limit.
+    pub(super) fn steady(&self) -> u32 {
+        let lowest = self.lowest();
+        let calm = |n: u32| self.effect(n).utilisation <= MAX_UTILISATION;
+        if calm(lowest) {
+            return lowest;
+        }
+        let mut high = lowest.max(1);
+        while !calm(high) && high < MOST_REPLICAS {
+            high = high.saturating_mul(2).min(MOST_REPLICAS);
+        }
+        let mut low = lowest.min(high);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if calm(middle) {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        high
+    }
+
+    /// The fewest replicas worth looking at: the minimum, and one where there is any load.
+    fn lowest(&self) -> u32 {
+        let min = self.pool.min.get();
+        if self.rate > 0.0 { min.max(1) } else { min }
+    }
+
+    /// TTFT and ITL at which all but `late` of the requests are served, where the pool has them.
+    pub(super) fn latencies(&self, replicas: u32, late: f64) -> (Option<Millis>, Option<Millis>) {
+        let engines = f64::from(replicas.max(1));
+        let known = |x: f64| x.is_finite().then(|| Millis::clamped(x));
+        match &self.model {
+            Model::Prefill { model, first_step } => {
+                let t = model.quantile(engines, self.rate, self.dispersion, late) + first_step;
+                (known(t), None)
+            }
+            Model::Decode(model) => {
+                let state = model.state(engines, self.rate, self.dispersion);
+                (None, state.and_then(|s| known(model.quantile(s, late))))
+            }
+            Model::Aggregated(model) => {
+                let (ttft, itl) = model.quantiles(engines, self.rate, late);
+                (known(ttft), known(itl))
+            }
+        }
+    }
+
+    /// What no number of replicas can mend.
+    pub(super) fn hopeless(&self, allowed: Allowed) -> Option<Verdict> {
+        let miss = |latency, best: f64, target: Millis| {
+            (best > target.get()).then(|| Verdict::CannotBeMet {
+                latency,
+                best: Millis::clamped(best),
+                target,
+            })
+        };
+        let does_not_fit = |context| Verdict::DoesNotFit {
+            context,
+            max_kv_tokens: self.pool.engine.decode().max_kv_tokens().get(),
+        };
+        match &self.model {
+            Model::Prefill { model, first_step } => miss(
+                Latency::Ttft,
+                model.quantile_alone(allowed.ttft_alone()) + first_step,
+                self.sla.ttft,
+            ),
+            Model::Decode(model) if model.cannot_hold_one() => Some(does_not_fit(model.context())),
+            Model::Decode(model) if !model.can_meet() => {
+                miss(Latency::Itl, model.itl(1.0), self.sla.itl)
+            }
+            Model::Decode(_) => None,
+            Model::Aggregated(model) if model.cannot_hold_one() => {
+                Some(does_not_fit(model.context()))
+            }
+            Model::Aggregated(model) => {
+                let (ttft, itl) = model.alone(allowed.ttft_alone());
+                miss(Latency::Ttft, ttft, self.sla.ttft)
+                    .or_else(|| miss(Latency::Itl, itl, self.sla.itl))
+            }
+        }
+    }
+
+    /// Whether the mean request lies outside the data of the profile.
+    pub(super) fn extrapolates(&self, demand: &Demand) -> bool {
+        let engine = self.pool.engine;
+        match &self.model {
+            Model::Prefill { .. } | Model::Aggregated(_) => {
+                engine.prefill().ttft(demand.isl.mean.get()).outside.is_some()
+            }
+            Model::Decode(model) => !engine.decode().context_range().contains(&model.context()),
+        }
+    }
+}
+
+/// The first token is made by prefill, but it also waits for one decode iteration.
+pub(super) fn set_first_step(candidates: &mut [Candidate<'_>], first_step: Option<f64>) {
+    for c in candidates {
+        if let Model::Prefill { first_step: step, .. } = &mut c.model {
+            *step = first_step.unwrap_or(0.0);
+        }
+    }
+}

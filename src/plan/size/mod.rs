@@ -1,0 +1,236 @@
+//! The fewest GPUs that keep the promise under a given demand.
+
+mod candidate;
+mod search;
+
+use serde::{Deserialize, Serialize};
+
+use crate::forecast::Demand;
+use crate::profile::EngineProfile;
+use crate::spec::{EngineLimits, Sla};
+use crate::units::{Gpus, Millis, Replicas, Role, Share};
+
+use candidate::{Allowed, Candidate, set_first_step};
+use search::{fewest_together, gpus, joint, least_bad, within};
+
+/// One pool as the sizing sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct SizePool<'a> {
+    /// What the pool does.
+    pub role: Role,
+    /// Performance of one engine.
+    pub engine: &'a EngineProfile,
+    /// What one engine may take on.
+    pub limits: EngineLimits,
+    /// GPUs of one replica.
+    pub gpus_per_replica: Gpus,
+    /// Fewest replicas.
+    pub min: Replicas,
+    /// Most replicas, where there is a limit.
+    pub max: Option<Replicas>,
+}
+
+/// What decided the size of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound {
+    /// The wait before the first token.
+    TtftWait,
+    /// The latency of a token in a batch of this size.
+    ItlBatch,
+    /// Slots or KV memory of the engines.
+    Room,
+    /// The configured minimum.
+    Min,
+    /// The configured maximum: fewer replicas than the promise wants.
+    Max,
+    /// The GPU budget: fewer replicas than the promise wants.
+    Budget,
+}
+
+/// The size of one pool, and what it then does.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolSize {
+    /// What the pool does.
+    pub role: Role,
+    /// Its replicas.
+    pub replicas: Replicas,
+    /// Their GPUs.
+    pub gpus: Gpus,
+    /// Share of the pool's capacity in use.
+    pub utilisation: f64,
+    /// Share of the requests that this pool makes late.
+    pub late: Share,
+    /// TTFT at the percentile of the promise; `None` for a decode pool, or where it has no steady
+    /// state.
+    pub ttft: Option<Millis>,
+    /// Mean ITL of a request at the percentile of the promise; `None` for a prefill pool, or where
+    /// it has no steady state.
+    pub itl: Option<Millis>,
+    /// What decided the size.
+    pub bound: Bound,
+}
+
+/// Whether the promise is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+pub enum Verdict {
+    /// It is.
+    Kept,
+    /// Adding replicas cannot help: a request alone on an engine is too slow already.
+    CannotBeMet {
+        /// Which latency.
+        latency: Latency,
+        /// The best that can be reached at the percentile.
+        best: Millis,
+        /// What was promised.
+        target: Millis,
+    },
+    /// One request does not fit an engine's KV cache.
+    DoesNotFit {
+        /// Tokens of the request.
+        context: f64,
+        /// Tokens that the cache holds.
+        max_kv_tokens: f64,
+    },
+    /// More replicas would help, but the limits (a `max`, the GPU budget) do not allow them.
+    LimitsTooTight {
+        /// GPUs that would be needed.
+        needed: Gpus,
+    },
+    /// A fleet that was given, not chosen, makes more requests late than promised.
+    NotKept,
+}
+
+/// One of the two latencies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Latency {
+    /// Time to first token.
+    Ttft,
+    /// Inter-token latency.
+    Itl,
+}
+
+/// The answer of [`size`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sizing {
+    /// Whether the promise is kept by these pools.
+    pub verdict: Verdict,
+    /// The pools, in the order given.
+    pub pools: Vec<PoolSize>,
+    /// GPUs of all pools.
+    pub total_gpus: Gpus,
+    /// Share of the requests within both targets.
+    pub good: Share,
+    /// Whether an answer of a profile lay outside its data.
+    pub extrapolated: bool,
+}
+
+impl Sizing {
+    /// Whether the promise is kept.
+    #[must_use]
+    pub const fn feasible(&self) -> bool {
+        matches!(self.verdict, Verdict::Kept)
+    }
+}
+
+/// Sizes the pools together: the fewest GPUs that keep the promise within the limits, or, where the
+/// limits do not allow that, the sizes that make the fewest requests late.
+///
+/// `pools` are prefill and decode, one of the two, or aggregated.
+#[must_use]
+pub fn size(pools: &[SizePool<'_>], sla: &Sla, demand: &Demand, budget: Option<Gpus>) -> Sizing {
+    let allowed = Allowed::of(sla);
+    let mut candidates: Vec<Candidate<'_>> =
+        pools.iter().map(|p| Candidate::new(*p, sla, demand)).collect();
+    let first_step =
+        candidates.iter().find_map(|c| c.first_step(c.fewest(allowed).unwrap_or(1).max(1)));
+    set_first_step(&mut candidates, first_step);
+    let hopeless = candidates.iter().find_map(|c| c.hopeless(allowed));
+    let wanted = if hopeless.is_some() { None } else { fewest_together(&candidates, allowed) };
+    let (counts, verdict) = match (wanted, hopeless) {
+        (Some(counts), _) if within(&candidates, &counts, budget) => (counts, Verdict::Kept),
+        (Some(counts), _) => {
+            let needed = gpus(&candidates, &counts);
+            let least_bad = least_bad(&candidates, &counts, budget);
+            (least_bad, Verdict::LimitsTooTight { needed })
+        }
+        (None, hopeless) => {
+            // Keep the engines from drowning, since no size keeps the promise.
+            let enough: Vec<u32> = candidates.iter().map(Candidate::steady).collect();
+            let verdict =
+                hopeless.unwrap_or(Verdict::LimitsTooTight { needed: Gpus::new(u32::MAX) });
+            (least_bad(&candidates, &enough, budget), verdict)
+        }
+    };
+    describe(&candidates, &counts, verdict, budget, allowed, demand)
+}
+
+/// What a fleet that is given does: the judgement of [`size`] over sizes that somebody else chose,
+/// in the order of `pools` (a pool without a size counts as empty).
+#[must_use]
+pub fn assess(pools: &[SizePool<'_>], counts: &[Replicas], sla: &Sla, demand: &Demand) -> Sizing {
+    let allowed = Allowed::of(sla);
+    let mut candidates: Vec<Candidate<'_>> =
+        pools.iter().map(|p| Candidate::new(*p, sla, demand)).collect();
+    let counts: Vec<u32> = (0..pools.len()).map(|i| counts.get(i).map_or(0, |n| n.get())).collect();
+    let first_step = candidates.iter().zip(&counts).find_map(|(c, n)| c.first_step(*n));
+    set_first_step(&mut candidates, first_step);
+    let kept = candidates.iter().zip(&counts).all(|(c, n)| {
+        let e = c.effect(*n);
+        e.ttft <= allowed.ttft && e.itl <= allowed.itl
+    }) && 1.0 - joint(&candidates, &counts) <= allowed.both;
+    let verdict = if kept { Verdict::Kept } else { Verdict::NotKept };
+    describe(&candidates, &counts, verdict, None, allowed, demand)
+}
+
+fn describe(
+    candidates: &[Candidate<'_>],
+    counts: &[u32],
+    verdict: Verdict,
+    budget: Option<Gpus>,
+    allowed: Allowed,
+    demand: &Demand,
+) -> Sizing {
+    let pools = candidates
+        .iter()
+        .zip(counts)
+        .map(|(c, &n)| {
+            let e = c.effect(n);
+            let (ttft, itl) = c.latencies(n, allowed.both);
+            let cut = matches!(verdict, Verdict::LimitsTooTight { .. });
+            let bound = if cut && c.pool.max.is_some_and(|max| n == max.get()) {
+                Bound::Max
+            } else if cut && budget.is_some() {
+                Bound::Budget
+            } else if n == c.pool.min.get() {
+                Bound::Min
+            } else if n > 0 {
+                c.effect(n - 1).bound
+            } else {
+                Bound::Min
+            };
+            PoolSize {
+                role: c.pool.role,
+                replicas: Replicas::new(n),
+                gpus: Replicas::new(n).gpus(c.pool.gpus_per_replica),
+                utilisation: e.utilisation,
+                late: Share::clamped(1.0 - e.good()),
+                ttft,
+                itl,
+                bound,
+            }
+        })
+        .collect();
+    Sizing {
+        verdict,
+        pools,
+        total_gpus: gpus(candidates, counts),
+        good: Share::clamped(joint(candidates, counts)),
+        extrapolated: candidates.iter().any(|c| c.extrapolates(demand)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! The search for sizes that keep the promise together, within the limits.
+
+use super::candidate::{Allowed, Candidate};
+use crate::units::{Gpus, Replicas};
+
+/// The cheapest sizes that keep the promise together: each pool alone gives a lower bound, and the
+/// requests that both pools make late add up, so that a few more may be needed.
+pub(super) fn fewest_together(candidates: &[Candidate<'_>], allowed: Allowed) -> Option<Vec<u32>> {
+    let least: Vec<u32> =
+        candidates.iter().map(|c| c.fewest(allowed)).collect::<Option<Vec<u32>>>()?;
+    let more = |least: u32| least..=least.saturating_add((least / 8).max(3));
+    let mut best: Option<(Gpus, f64, Vec<u32>)> = None;
+    let mut consider = |counts: Vec<u32>| {
+        let late = 1.0 - joint(candidates, &counts);
+        if late > allowed.both {
+            return;
+        }
+        let total = gpus(candidates, &counts);
+        if best.as_ref().is_none_or(|(g, l, _)| (total, late) < (*g, *l)) {
+            best = Some((total, late, counts));
+        }
+    };
+    match least[..] {
+        [a] => more(a).for_each(|a| consider(vec![a])),
+        [a, b] => more(a).for_each(|a| more(b).for_each(|b| consider(vec![a, b]))),
+        _ => return None,
+    }
+    best.map(|(_, _, counts)| counts)
+}
+
+/// Share of requests that are good with these sizes.
+pub(super) fn joint(candidates: &[Candidate<'_>], counts: &[u32]) -> f64 {
+    candidates.iter().zip(counts).map(|(c, n)| c.effect(*n).good()).product()
+}
+
+pub(super) fn gpus(candidates: &[Candidate<'_>], counts: &[u32]) -> Gpus {
+    candidates
+        .iter()
+        .zip(counts)
+        .fold(Gpus::new(0), |sum, (c, n)| sum.plus(Replicas::new(*n).gpus(c.pool.gpus_per_replica)))
+}
+
+pub(super) fn within(candidates: &[Candidate<'_>], counts: &[u32], budget: Option<Gpus>) -> bool {
+    candidates.iter().zip(counts).all(|(c, n)| c.pool.max.is_none_or(|max| *n <= max.get()))
+        && budget.is_none_or(|b| gpus(candidates, counts) <= b)
+}
+
+/// The sizes within the limits that make the fewest requests late, none above what is wanted; of
+/// equals the cheapest. Where even the minimums exceed the budget, the minimums.
+pub(super) fn least_bad(
+    candidates: &[Candidate<'_>],
+    wanted: &[u32],
+    budget: Option<Gpus>,
+) -> Vec<u32> {
+    let top: Vec<u32> = candidates
+        .iter()
+        .zip(wanted)
+        .map(|(c, n)| (*n).min(c.pool.max.map_or(u32::MAX, Replicas::get)).max(c.pool.min.get()))
+        .collect();
+    if within(candidates, &top, budget) {
+        return top;
+    }
+    let budget = budget.map_or(u32::MAX, Gpus::get);
+    let bottom: Vec<u32> = candidates.iter().map(|c| c.pool.min.get()).collect();
+    let affordable = |c: &Candidate<'_>, spent: u32, top: u32| {
+        let each = c.pool.gpus_per_replica.get().max(1);
+        (budget.saturating_sub(spent) / each).clamp(c.pool.min.get(), top)
+    };
+    match (candidates, &top[..]) {
+        ([one], [top]) => vec![affordable(one, 0, *top)],
+        ([a, b], [top_a, top_b]) => {
+            let mut best: Option<((f64, f64, u32), Vec<u32>)> = None;
+            for n in bottom[0]..=affordable(a, 0, *top_a) {
+                let spent = n.saturating_mul(a.pool.gpus_per_replica.get());
+                let counts = vec![n, affordable(b, spent, *top_b)];
+                if gpus(candidates, &counts).get() > budget {
+                    continue;
+                }
+                // Where all are late whatever is done, the evener utilisation drains sooner.
+                let late = 1.0 - joint(candidates, &counts);
+                let worst = candidates
+                    .iter()
+                    .zip(&counts)
+                    .map(|(c, n)| c.effect(*n).utilisation)
+                    .fold(0.0, f64::max);
+                let rank = (late, worst, gpus(candidates, &counts).get());
+                if best.as_ref().is_none_or(|(r, _)| rank < *r) {
+                    best = Some((rank, counts));
+                }
+            }
+            best.map_or(bottom, |(_, counts)| counts)
+        }
+        _ => bottom,
+    }
+}
