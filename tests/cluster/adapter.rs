@@ -28,7 +28,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OnceCell, oneshot, watch};
 
 use crate::bench::{Bench, Namespace, User, eventually, rule};
-use crate::operator_double::OperatorDouble;
+use crate::operator_double::{OperatorDouble, PodTimes};
 
 /// What anything in a running cluster takes at most when the machine is busy.
 const SOON: Duration = Duration::from_secs(60);
@@ -79,8 +79,12 @@ async fn scaling_the_adapter_with_kubectl_reaches_the_graph_and_pods_follow() {
     ns.node("a", 8).await;
     create_dgd(&ns, two_services()).await;
     let controller = Controller::start(&ns).await;
-    let _operator =
-        OperatorDouble::start(ns.admin().await, ns.name(), DGD, Duration::from_millis(200));
+    let _operator = OperatorDouble::start(
+        ns.admin().await,
+        ns.name(),
+        DGD,
+        PodTimes { start_up: Duration::from_millis(200), ..PodTimes::default() },
+    );
     controller.adapter(&ns, "llama-decode").await;
 
     ns.kubectl(&["scale", "dgdsa/llama-decode", "--replicas=3"]).await.success();
@@ -154,6 +158,27 @@ async fn a_graph_edited_by_hand_is_taken_back_to_what_the_adapter_says() {
     dgd_asks_for(&ns, "Decode", 2).await;
     let adapter = adapters(&ns).await.get("llama-decode").await.expect("the adapter");
     assert_eq!(adapter.spec.replicas, 2, "the graph's number never reaches an adapter that exists");
+}
+
+#[tokio::test]
+async fn a_graph_that_others_keep_writing_is_scaled_all_the_same() {
+    let ns = namespace("busy").await;
+    create_dgd(&ns, two_services()).await;
+    let controller = Controller::start(&ns).await;
+    controller.adapter(&ns, "llama-decode").await;
+    let dgds = raw_dgds(&ns).await;
+    let busy = tokio::spawn(async move {
+        let mut every = tokio::time::interval(Duration::from_millis(20));
+        for count in 0_u64.. {
+            let patch = json!({"metadata": {"annotations": {"busy": count.to_string()}}});
+            drop(dgds.patch(DGD, &PatchParams::default(), &Patch::Merge(&patch)).await);
+            every.tick().await;
+        }
+    });
+
+    ns.kubectl(&["scale", "dgdsa/llama-decode", "--replicas=8"]).await.success();
+    dgd_asks_for(&ns, "Decode", 8).await;
+    busy.abort();
 }
 
 #[tokio::test]
@@ -266,9 +291,9 @@ async fn a_controller_without_the_right_says_so_once_and_writes_nothing() {
 
     let said = eventually("the missing right to be told", SOON, async || {
         let heard = controller.heard();
-        let error = heard.iter().find_map(|told| match told {
-            Told::WatchFails { label: "forbidden", error, .. } => Some(error.clone()),
-            _ => None,
+        let error = heard.iter().find_map(|told| {
+            let Told::WatchFails { label: "forbidden", error, .. } = told else { return None };
+            Some(error.clone())
         });
         error.ok_or("nothing")
     })
@@ -401,7 +426,12 @@ async fn the_inventory_tells_ready_starting_draining_and_unschedulable_replicas_
     create_dgd(&ns, spec).await;
     let controller = Controller::start(&ns).await;
     controller.adapter(&ns, "llama-decode").await;
-    let _operator = OperatorDouble::start(ns.admin().await, ns.name(), DGD, Duration::ZERO);
+    let _operator = OperatorDouble::start(
+        ns.admin().await,
+        ns.name(),
+        DGD,
+        PodTimes { shut_down: Duration::from_secs(20), ..PodTimes::default() },
+    );
 
     // 5 GPUs: two decode engines of 2 and the prefill one of 1; the third decode engine waits.
     let client = client_through(&ns.token(planner_rules()).await, None).await;
@@ -434,14 +464,30 @@ async fn the_inventory_tells_ready_starting_draining_and_unschedulable_replicas_
     rules
         .retain(|rule| rule.resources.as_ref().is_none_or(|all| !all.contains(&"pods".to_owned())));
     let client = client_through(&ns.token(rules).await, None).await;
-    let blind =
-        inventory::read(&client, ns.name(), DGD, now(), InventoryOptions { call_deadline: CALL })
-            .await
-            .expect("it degrades");
-    let PodSource::DgdStatus { why } = &blind.pods else { panic!("pods were listed") };
-    assert!(why.contains("list pods"), "{why}");
-    assert_eq!(blind.services["Decode"].pool.ready, Replicas::new(2));
-    assert_eq!(blind.services["Decode"].pool.starting, Replicas::new(1));
+    let options = InventoryOptions { call_deadline: CALL };
+    eventually("the same numbers without the right to see pods", SOON, async || {
+        let blind = inventory::read(&client, ns.name(), DGD, now(), options).await;
+        let blind = blind.map_err(|error| error.to_string())?;
+        let PodSource::DgdStatus { why } = &blind.pods else { return Err("pods".to_owned()) };
+        assert!(why.contains("list pods"), "{why}");
+        let pool = &blind.services["Decode"].pool;
+        if (pool.ready.get(), pool.starting.get()) == (2, 1) {
+            Ok(())
+        } else {
+            Err(format!("{pool:?}"))
+        }
+    })
+    .await;
+
+    // Shrunk to one engine: the waiting pod goes at once, one of the two others drains.
+    ns.kubectl(&["scale", "dgdsa/llama-decode", "--replicas=1"]).await.success();
+    eventually("one engine to serve and one to drain", SOON, async || {
+        let found = read().await.map_err(|error| error.to_string())?;
+        let pool = &found.services["Decode"].pool;
+        let counts = (pool.ready.get(), pool.starting.get(), pool.draining.get());
+        if counts == (1, 0, 1) { Ok(()) } else { Err(format!("{pool:?}")) }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -488,7 +534,7 @@ fn two_services() -> Value {
 /// The rights that the adapter controller needs.
 fn controller_rules() -> Vec<PolicyRule> {
     vec![
-        rule("nvidia.com", &[names::DGD_PLURAL], &["list", "watch", "patch"]),
+        rule("nvidia.com", &[names::DGD_PLURAL], &["get", "list", "watch", "patch"]),
         rule(
             "nvidia.com",
             &[names::DGDSA_PLURAL],
@@ -616,8 +662,10 @@ async fn namespace(name: &str) -> Namespace {
     let bench = Bench::get().await;
     let install = async || {
         bench.apply_file(concat!(env!("CARGO_MANIFEST_DIR"), "/crds")).await;
-        let names: Vec<_> =
-            crds().into_iter().map(|crd| format!("crd/{}", crd.metadata.name.unwrap())).collect();
+        let names: Vec<_> = crds()
+            .iter()
+            .map(|crd| format!("crd/{}", crd.metadata.name.as_deref().unwrap_or_default()))
+            .collect();
         let mut args = vec!["wait", "--for=condition=Established", "--timeout=60s"];
         args.extend(names.iter().map(String::as_str));
         bench.kubectl(&args).await.success();
