@@ -1,1 +1,21 @@
-//! The room `plan`.
+//! The decision: capacity, sizing, limits, reasons.
+//!
+//! [`size`](size()) answers "the fewest GPUs that keep this promise under this demand";
+//! [`plan`](plan()) turns an observation into a [`Decision`] with it. Both are pure: the controller,
+//! a simulator, a replay and a test call the same functions.
+
+mod capacity;
+pub mod compat;
+mod decide;
+mod decision;
+mod input;
+mod memory;
+mod reason;
+mod size;
+
+pub use decide::plan;
+pub use decision::{Decision, Outcome, PoolDecision, Report, Write};
+pub use input::{PlanInput, PoolInput};
+pub use memory::Memory;
+pub use reason::Reason;
+pub use size::{Bound, Latency, PoolSize, SizePool, Sizing, Verdict, size};

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::answer::{Answer, Assumption, Axis, Outside};
 use super::curve::{Pchip, isotonic, least_squares, slope_not_falling};
+use super::shape::{RowPoints, lend};
 use super::table::DecodePoint;
 use crate::units::{Millis, Tokens};
 
@@ -24,11 +25,15 @@ const FARTHEST: f64 = 1e12;
 /// the surface non-decreasing in context. Above the last context that `gamma` goes on; below the
 /// first, its row is taken as an upper bound.
 ///
+/// Where the table itself shows it to be better (`shape.rs`), contexts lend each other points at
+/// batches that they were not measured at.
+///
 /// Why latency and not throughput: throughput is `batch / itl` (Little's law), while a throughput
 /// table bends both ways and cubic surfaces through it went negative in the field.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DecodeSurface {
     shape: Shape,
+    lends: bool,
     max_kv_tokens: f64,
 }
 
@@ -89,17 +94,25 @@ impl DecodeSurface {
         let alone = groups.iter().filter(|g| g.len() == 1).count();
         // A sweep over contexts at one batch is rows of one point each, not scatter.
         let one_batch = points.iter().all(|p| (p.batch / points[0].batch - 1.0).abs() < 1e-6);
+        let mut lends = false;
         let shape = if groups.len() > 2 && alone * 2 > points.len() && !one_batch {
             let span = |f: fn(&DecodePoint) -> f64| {
                 points.iter().map(f).fold((f64::MAX, 0.0_f64), |(l, h), x| (l.min(x), h.max(x)))
             };
             Shape::Plane { plane, batch: span(|p| p.batch), context: span(|p| p.context.get()) }
         } else {
-            let rows: Vec<Row> = groups.iter().map(|g| row(g, &plane)).collect();
+            let own: Vec<RowPoints> = groups.iter().map(|g| row_points(g)).collect();
+            let lent = lend(&own);
+            lends = lent.is_some();
+            let rows: Vec<Row> = own
+                .iter()
+                .zip(lent.as_ref().unwrap_or(&own))
+                .map(|(own, lent)| row(own, lent, &plane))
+                .collect();
             let kv_slope = kv_slope(&rows);
             Shape::Rows { rows, kv_slope }
         };
-        Self { shape, max_kv_tokens: max_kv_tokens.get() }
+        Self { shape, lends, max_kv_tokens: max_kv_tokens.get() }
     }
 
     /// Inter-token latency with `batch` sequences of `context` tokens (mean over their life:
@@ -175,6 +188,11 @@ impl DecodeSurface {
     /// Whether the points formed no rows, so that every answer is a least squares plane.
     pub(super) fn is_fitted(&self) -> bool {
         matches!(self.shape, Shape::Plane { .. })
+    }
+
+    /// Whether the rows were found to share their curve in batch, and lend each other points.
+    pub(super) const fn lends(&self) -> bool {
+        self.lends
     }
 
     fn upper_end(&self) -> (f64, f64) {
@@ -271,18 +289,23 @@ fn rows_of(points: &[DecodePoint]) -> Vec<Vec<DecodePoint>> {
     groups
 }
 
-fn row(points: &[DecodePoint], plane: &Plane) -> Row {
+fn row_points(points: &[DecodePoint]) -> RowPoints {
     let context = points.iter().map(|p| p.context.get()).sum::<f64>() / points.len() as f64;
     // Points of slightly different context may share a batch: their mean stands for it.
-    let (mut x, mut y): (Vec<f64>, Vec<f64>) = (Vec::new(), Vec::new());
-    for same in points.chunk_by(|a, b| b.batch - a.batch <= 1e-6 * a.batch) {
-        let n = same.len() as f64;
-        x.push(same.iter().map(|p| p.batch).sum::<f64>() / n);
-        y.push(same.iter().map(|p| p.itl.get()).sum::<f64>() / n);
-    }
-    isotonic(&mut y);
-    let curve = Pchip::new(x, y);
-    let all: Vec<(f64, f64)> = curve.points().collect();
+    let points = points
+        .chunk_by(|a, b| b.batch - a.batch <= 1e-6 * a.batch)
+        .map(|same| {
+            let n = same.len() as f64;
+            let batch = same.iter().map(|p| p.batch).sum::<f64>() / n;
+            (batch, same.iter().map(|p| p.itl.get()).sum::<f64>() / n)
+        })
+        .collect();
+    RowPoints { context, points }
+}
+
+fn row(own: &RowPoints, lent: &RowPoints, plane: &Plane) -> Row {
+    let context = own.context;
+    let all: Vec<(f64, f64)> = own.curve().points().collect();
     let tail = all.len().div_ceil(3).max(2).min(all.len());
     let last_slope = match tail {
         // Where nothing tells the cost of one more sequence, the throughput measured is the limit.
@@ -290,7 +313,7 @@ fn row(points: &[DecodePoint], plane: &Plane) -> Row {
         1 => plane.slope(context),
         _ => slope_not_falling(&all[all.len() - tail..]),
     };
-    Row { context, curve, last_slope }
+    Row { context, curve: lent.curve(), last_slope }
 }
 
 /// The cost of one more token of context in each sequence, from the last two rows at the batches of

@@ -93,6 +93,9 @@ pub enum Finding {
     },
     /// The decode points form no rows of equal context: a least squares plane stands in.
     NoRows,
+    /// The contexts share their curve in batch (a mixture of experts does), found by leaving points
+    /// out: they lend each other points, and a finer sweep of short contexts would be better.
+    SharedBatchCurve,
     /// Decode points whose batch is below one sequence: `max_kv_tokens` is not of this sweep.
     BatchBelowOne {
         /// How many.
@@ -161,6 +164,9 @@ fn few_points(profile: &EngineProfile, found: &mut Vec<Finding>) {
     }
     if profile.decode().is_fitted() {
         found.push(Finding::NoRows);
+    }
+    if profile.decode().lends() {
+        found.push(Finding::SharedBatchCurve);
     }
     let contexts = profile.decode().context_range();
     if contexts.start() == contexts.end() {
@@ -246,6 +252,10 @@ impl fmt::Display for Finding {
             Self::NoRows => {
                 f.write_str("decode points form no rows of equal context: a plane stands in")
             }
+            Self::SharedBatchCurve => f.write_str(
+                "ITL bends at small batches between the points of short contexts: taken from the \
+                 longer ones; a finer sweep would be better",
+            ),
             Self::BatchBelowOne { points, smallest } => write!(
                 f,
                 "{points} decode points are of a batch below 1 (smallest {smallest:.2}): \

@@ -8,8 +8,12 @@
 //! [`PrefillCurve`] and [`DecodeSurface`] interpolate *latency*, which is smooth and grows with load;
 //! throughput follows from it by Little's law (`batch / itl`). Both are monotone, never negative and
 //! finite, and each [`Answer`] says when it was asked outside the data and what it then assumed.
+//!
+//! [`compat`] is what Dynamo's planner 0.9.0 makes of the same tables, overshoot and all, to compare
+//! with.
 
 mod answer;
+pub mod compat;
 mod curve;
 mod decode;
 mod engine;
@@ -19,6 +23,7 @@ pub mod library;
 mod lint;
 mod npz;
 mod prefill;
+mod shape;
 mod source;
 mod table;
 

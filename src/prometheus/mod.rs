@@ -1,1 +1,22 @@
-//! The room `prometheus`.
+//! The observer: what Prometheus knows about one deployment, decoded into [`crate::observe`].
+//!
+//! One tick is one request. [`query`](union_query) writes all questions as one PromQL expression, so
+//! that they are answered at one instant, [`Client`] sends it, [`decode_answer`] reads the wire and
+//! [`decode_traffic`] says of every figure whether it is fresh, late, frozen, contradictory or
+//! missing. Query text and decoding are pure; only [`Client`], [`Observer`] and [`Preflight`] do IO.
+
+mod client;
+mod decode;
+mod error;
+mod observer;
+mod preflight;
+mod query;
+mod traffic;
+
+pub use client::{Client, Endpoint};
+pub use decode::{Answer, DecodeError, Sample, decode_answer};
+pub use error::PrometheusError;
+pub use observer::{Observer, Sighting};
+pub use preflight::{Preflight, SeriesCheck, explain_queries};
+pub use query::{PART_LABEL, Part, Question, Selector, part_query, union_query};
+pub use traffic::{Progress, Rules, decode_traffic};

@@ -1,1 +1,16 @@
-//! The room `trace`.
+//! Request traces: what arrived when, and how long it was.
+//!
+//! [`Reader`] streams a trace from any [`std::io::BufRead`], so that a day of requests needs no more
+//! memory than one line, and [`intervals`] sums it up as a planner would have seen it. Times are
+//! milliseconds from the start of the trace. Nothing is repaired on the way: a trace that is not
+//! sorted, or has a request without output, is refused with the line that says so.
+
+mod error;
+mod interval;
+mod reader;
+mod request;
+
+pub use error::{Problem, TraceError};
+pub use interval::{Interval, Intervals, Moments, intervals};
+pub use reader::{Format, Reader};
+pub use request::Request;

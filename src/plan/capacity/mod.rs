@@ -1,0 +1,77 @@
+//! The queueing model: what share of requests a fleet of a given size serves too late.
+//!
+//! It follows how engines work (vLLM, SGLang and TensorRT-LLM alike): a prefill engine takes waiting
+//! prompts, first come first served, into passes of at most `max_num_batched_tokens`, and all
+//! prompts of a pass finish together; a decode engine runs up to `max_num_seqs` sequences as far as
+//! its KV cache holds them, and the more run the longer each token takes. The router deals requests
+//! out in turn, so every engine has a queue of its own: a fleet is not one shared queue.
+//!
+//! All functions are monotone: more replicas never make more requests late, and more load, a
+//! tighter target or a slower engine never fewer. Times are milliseconds, rates per millisecond.
+
+mod aggregated;
+mod decode;
+mod lengths;
+mod prefill;
+
+pub(crate) use aggregated::AggregatedModel;
+pub(crate) use decode::DecodeModel;
+pub(crate) use prefill::PrefillModel;
+
+/// Utilisation above which a pool counts as overloaded. Near 1 the wait has no steady state within
+/// the hours that a load stays steady, so that no formula for one may be trusted there.
+pub(crate) const MAX_UTILISATION: f64 = 0.95;
+
+/// What a pool of a given size does to the requests.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Outcome {
+    /// Share of requests that the pool makes late: 0 to 1.
+    pub(crate) late: f64,
+    /// Share of its capacity in use; above [`MAX_UTILISATION`] it is overloaded.
+    pub(crate) utilisation: f64,
+}
+
+impl Outcome {
+    /// Every request is late.
+    pub(crate) const fn overloaded(utilisation: f64) -> Self {
+        Self { late: 1.0, utilisation }
+    }
+}
+
+/// Upper tail of the standard normal distribution.
+fn normal_tail(z: f64) -> f64 {
+    0.5 * statrs::function::erf::erfc(z / std::f64::consts::SQRT_2)
+}
+
+/// The smallest latency at which at most `late` of the requests are later, by bisection between
+/// 0 and `limit` ms; `limit` where none is.
+fn quantile(late: f64, limit: f64, late_after: impl Fn(f64) -> f64) -> f64 {
+    let (mut low, mut high) = (0.0, limit);
+    for _ in 0..60 {
+        let middle = f64::midpoint(low, high);
+        if late_after(middle) > late {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    high
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_normal_tail_is_the_textbook_one() {
+        assert!((normal_tail(0.0) - 0.5).abs() < 1e-12);
+        assert!((normal_tail(1.644_853_6) - 0.05).abs() < 1e-7);
+    }
+
+    #[test]
+    fn a_quantile_is_where_the_tail_is() {
+        let q = quantile(0.05, 100.0, |t| (-t).exp());
+        assert!((q - 20.0_f64.ln()).abs() < 1e-9, "{q}");
+        assert_eq!(quantile(0.05, 100.0, |_| 1.0), 100.0);
+    }
+}

@@ -1,0 +1,168 @@
+//! Time to first token of a prefill pool.
+
+use super::lengths::shares;
+use super::{MAX_UTILISATION, Outcome, quantile};
+use crate::forecast::Lengths;
+use crate::profile::PrefillCurve;
+use crate::spec::EngineLimits;
+
+/// One length of prompt.
+#[derive(Clone, Copy, Debug)]
+struct Prompt {
+    /// Share of the requests.
+    weight: f64,
+    /// Time of the prompt alone on an engine, ms.
+    alone: f64,
+    /// Time that it adds to passes that are full anyhow, ms: fixed costs are shared there.
+    added: f64,
+}
+
+/// Prefill engines under one mix of prompts.
+#[derive(Clone, Debug)]
+pub(crate) struct PrefillModel {
+    prompts: Vec<Prompt>,
+    /// A full pass, ms.
+    full_pass: f64,
+}
+
+/// How long requests wait on one engine: `P(work ahead > x) = busy * exp(-decay * x)`.
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    busy: f64,
+    /// Per millisecond.
+    decay: f64,
+}
+
+impl PrefillModel {
+    /// Engines with this curve under prompts of these lengths.
+    ///
+    /// `stretch` is the time that each pass takes besides the prompts: 0 for a prefill engine, one
+    /// decode iteration for an aggregated one (whose passes do both).
+    pub(crate) fn new(
+        curve: &PrefillCurve,
+        limits: EngineLimits,
+        isl: Lengths,
+        stretch: f64,
+    ) -> Self {
+        let budget = f64::from(limits.max_num_batched_tokens);
+        let alone = |tokens: f64| curve.ttft(tokens).value.get();
+        // In a pass of many prompts attention costs c * n^2 for each, not c * (sum n)^2
+        // (lessons.md a.2); the rest of a full pass is shared by its tokens.
+        let full = alone(budget);
+        let c = curve.fit().c.min(full / (budget * budget) * 0.8);
+        let per_token = (full - c * budget * budget) / budget;
+        let passes = |tokens: f64| (tokens / budget).max(1.0).ceil();
+        let prompts = shares(isl, f64::INFINITY)
+            .into_iter()
+            .map(|(weight, tokens)| Prompt {
+                weight,
+                alone: alone(tokens) + stretch * passes(tokens),
+                added: per_token * tokens + c * tokens * tokens + stretch * tokens / budget,
+            })
+            .collect();
+        Self { prompts, full_pass: full + stretch }
+    }
+
+    /// The share that is late where `engines` take `rate` requests per ms in turn and a request may
+    /// take `budget` ms, with counts of dispersion `idc` (1 is Poisson).
+    pub(crate) fn late(&self, engines: f64, rate: f64, idc: f64, budget: f64) -> Outcome {
+        let utilisation = rate / engines * self.mean(|p| p.added);
+        if utilisation > MAX_UTILISATION {
+            return Outcome::overloaded(utilisation);
+        }
+        let wait = self.wait(engines, rate, idc);
+        Outcome { late: self.late_after(wait, budget), utilisation }
+    }
+
+    /// The time within which all but `late` of the requests are served, ms; infinite where the
+    /// engines are overloaded.
+    pub(crate) fn quantile(&self, engines: f64, rate: f64, idc: f64, late: f64) -> f64 {
+        if rate / engines * self.mean(|p| p.added) > MAX_UTILISATION {
+            return f64::INFINITY;
+        }
+        let wait = self.wait(engines, rate, idc);
+        let longest = self.prompts.iter().map(|p| p.alone).fold(0.0, f64::max);
+        let limit = longest + 2.0 * self.full_pass + 30.0 / wait.decay.max(1e-9);
+        quantile(late, limit, |t| self.late_after(wait, t))
+    }
+
+    /// The share of prompts that take longer than `budget` ms on an engine of their own: what no
+    /// number of replicas can mend.
+    pub(crate) fn late_alone(&self, budget: f64) -> f64 {
+        self.prompts.iter().filter(|p| p.alone > budget).map(|p| p.weight).sum()
+    }
+
+    /// The time within which all but `late` of the prompts are served on an engine of their own.
+    pub(crate) fn quantile_alone(&self, late: f64) -> f64 {
+        let longest = self.prompts.iter().map(|p| p.alone).fold(0.0, f64::max);
+        quantile(late, longest, |t| self.late_alone(t))
+    }
+
+    /// Mean time that a prompt adds to full passes, ms.
+    pub(crate) fn mean_added(&self) -> f64 {
+        self.mean(|p| p.added)
+    }
+
+    /// Mean of the squared time that a prompt adds, ms².
+    pub(crate) fn mean_added_squared(&self) -> f64 {
+        self.mean(|p| p.added * p.added)
+    }
+
+    fn mean(&self, f: impl Fn(&Prompt) -> f64) -> f64 {
+        self.prompts.iter().map(|p| p.weight * f(p)).sum()
+    }
+
+    /// The work ahead of an arriving request.
+    ///
+    /// Every `engines`-th request comes to one engine, so that its gaps are sums of that many
+    /// (Erlang), with as many stages fewer as the arrivals are burstier than Poisson. The decay is
+    /// Lundberg's: the root of `E[e^(decay * service)] * E[e^(-decay * gap)] = 1`. An engine is
+    /// found busy with the share of time that it works, single passes counted at their own price.
+    fn wait(&self, engines: f64, rate: f64, idc: f64) -> Wait {
+        let gap = engines / rate.max(1e-12);
+        let stages = engines / idc.max(1e-3);
+        let busy = (self.mean(|p| p.alone) / gap).min(1.0);
+        // ln E[e^(decay * service)] by the largest exponent, which keeps it finite.
+        let growth = |decay: f64| {
+            let most = self.prompts.iter().map(|p| p.added).fold(0.0, f64::max) * decay;
+            let sum: f64 =
+                self.prompts.iter().map(|p| p.weight * (p.added * decay - most).exp()).sum();
+            most + sum.ln() - stages * (decay * gap / stages).ln_1p()
+        };
+        let mut high = 1.0 / self.mean(|p| p.added).max(1e-9);
+        for _ in 0..64 {
+            if growth(high) > 0.0 {
+                break;
+            }
+            high *= 2.0;
+        }
+        let mut low = 0.0;
+        for _ in 0..50 {
+            let middle = f64::midpoint(low, high);
+            if growth(middle) < 0.0 {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        Wait { busy, decay: low }
+    }
+
+    /// The share of requests that take longer than `budget` ms: those that are late even alone, and
+    /// those behind others, whose pass ends up to one full pass after their own part of it.
+    fn late_after(&self, wait: Wait, budget: f64) -> f64 {
+        let pass = self.full_pass.min(budget.max(0.0));
+        let late = self.mean(|p| {
+            if p.alone > budget {
+                return 1.0;
+            }
+            let spread = [0.125, 0.375, 0.625, 0.875];
+            let behind: f64 = spread
+                .iter()
+                .map(|u| (-wait.decay * (budget - p.added - u * pass).max(0.0)).exp())
+                .sum();
+            wait.busy * behind / 4.0
+        });
+        late.min(1.0)
+    }
+}

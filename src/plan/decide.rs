@@ -1,0 +1,243 @@
+//! From an observation to a decision.
+
+use super::decision::{Decision, Outcome, PoolDecision, Report};
+use super::input::{PlanInput, PoolInput};
+use super::size::{Bound, Latency, PoolSize, SizePool, Sizing, Verdict, size};
+use super::{Memory, Reason};
+use crate::forecast::Demand;
+use crate::observe::{LatencySignals, PoolInventory, Signal};
+use crate::units::{Gpus, Millis, Replicas, Role};
+
+/// Decides what each pool is to have.
+///
+/// Holds (leaves the counts alone) where the arrivals, the lengths or the replicas are not known;
+/// never takes a replica away on anything but fresh signals, nor before the stabilisation window of
+/// the configuration has passed. Calling it again with the outcome carried out changes nothing.
+#[must_use]
+pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
+    let mut memory = memory.clone();
+    let traffic = &input.observation.traffic;
+    memory.forecast.learn(
+        input.observation.at,
+        traffic.arrivals.known().copied(),
+        traffic.isl.known().copied(),
+        traffic.osl.known().copied(),
+    );
+    let not_fresh = not_fresh(input);
+    let (pools, demand, sizing) = match known_demand(input, &memory) {
+        Err(reason) => (input.pools.iter().map(|p| hold(input, p, &reason)).collect(), None, None),
+        Ok(demand) => {
+            let sizing =
+                demand.as_ref().map(|d| size(&size_pools(input), &input.sla, d, input.budget));
+            memory.since.get_or_insert(input.now);
+            let pools = input
+                .pools
+                .iter()
+                .enumerate()
+                .map(|(i, pool)| {
+                    let sized = sizing.as_ref().map(|s| (s, s.pools[i]));
+                    decide_pool(input, pool, sized, &not_fresh, &mut memory)
+                })
+                .collect();
+            (keep_budget(input, pools), demand, sizing)
+        }
+    };
+    let next_tick = input.now.plus(input.intervals.adjustment);
+    let current_gpus = current_gpus(input);
+    Outcome {
+        decision: Decision { at: input.now, pools, next_tick },
+        report: Report { demand, sizing, current_gpus, not_fresh },
+        memory,
+    }
+}
+
+fn size_pools<'a>(input: &PlanInput<'a>) -> Vec<SizePool<'a>> {
+    input
+        .pools
+        .iter()
+        .map(|p| SizePool {
+            role: p.role,
+            engine: p.engine,
+            limits: p.limits,
+            gpus_per_replica: p.gpus_per_replica,
+            min: p.min,
+            max: p.max,
+        })
+        .collect()
+}
+
+/// The demand to plan for; `None` is an idle fleet; an error is why it is not known.
+fn known_demand(input: &PlanInput<'_>, memory: &Memory) -> Result<Option<Demand>, Reason> {
+    let traffic = &input.observation.traffic;
+    let Some(rate) = traffic.arrivals.known() else {
+        return Err(Reason::HoldNoMetrics { detail: traffic.arrivals.to_string() });
+    };
+    if rate.get() <= 0.0 {
+        return if traffic.arrivals.is_fresh() {
+            Ok(None)
+        } else {
+            Err(Reason::HoldNoMetrics { detail: traffic.arrivals.to_string() })
+        };
+    }
+    let startup = input.pools.iter().map(|p| p.startup).max().unwrap_or_default();
+    let horizon = startup + input.intervals.adjustment;
+    memory.forecast.demand(horizon).map(Some).ok_or_else(|| {
+        let missing = if traffic.isl.known().is_none() { &traffic.isl } else { &traffic.osl };
+        Reason::HoldNoShape { detail: missing.to_string() }
+    })
+}
+
+/// Signals that must be fresh before a replica is taken away, and are not. Latencies without a
+/// sample are no obstacle: nothing was late.
+fn not_fresh(input: &PlanInput<'_>) -> Vec<String> {
+    fn check<T>(name: &str, signal: &Signal<T>, idle: bool, out: &mut Vec<String>) {
+        if !(signal.is_fresh() || idle && signal.has_no_samples()) {
+            out.push(format!("{name} is {signal}"));
+        }
+    }
+    let traffic = &input.observation.traffic;
+    let mut out = Vec::new();
+    let idle = traffic.arrivals.fresh().is_some_and(|r| r.get() <= 0.0);
+    check("the arrival rate", &traffic.arrivals, false, &mut out);
+    check("ISL", &traffic.isl, idle, &mut out);
+    check("OSL", &traffic.osl, idle, &mut out);
+    check("TTFT", &traffic.ttft.quantile, true, &mut out);
+    check("ITL", &traffic.itl.quantile, true, &mut out);
+    for pool in &input.pools {
+        match input.observation.inventory.pools.get(&pool.role) {
+            Some(signal) => {
+                check(&format!("the inventory of {}", pool.role), signal, false, &mut out);
+            }
+            None => out.push(format!("the inventory of {} was not asked for", pool.role)),
+        }
+    }
+    out
+}
+
+fn inventory<'a>(input: &'a PlanInput<'_>, role: Role) -> Option<&'a PoolInventory> {
+    input.observation.inventory.pool(role)
+}
+
+fn current_gpus(input: &PlanInput<'_>) -> Option<Gpus> {
+    input.pools.iter().try_fold(Gpus::new(0), |sum, p| {
+        Some(sum.plus(inventory(input, p.role)?.desired.gpus(p.gpus_per_replica)))
+    })
+}
+
+fn hold(input: &PlanInput<'_>, pool: &PoolInput<'_>, reason: &Reason) -> PoolDecision {
+    let current = inventory(input, pool.role).map(|i| i.desired);
+    PoolDecision { role: pool.role, current, target: None, reason: reason.clone() }
+}
+
+fn within(pool: &PoolInput<'_>, n: Replicas) -> Replicas {
+    n.min(pool.max.unwrap_or(n)).max(pool.min)
+}
+
+fn decide_pool(
+    input: &PlanInput<'_>,
+    pool: &PoolInput<'_>,
+    sized: Option<(&Sizing, PoolSize)>,
+    not_fresh: &[String],
+    memory: &mut Memory,
+) -> PoolDecision {
+    let Some(now) = inventory(input, pool.role) else {
+        let detail = input
+            .observation
+            .inventory
+            .pools
+            .get(&pool.role)
+            .map_or_else(|| "not asked for".to_owned(), ToString::to_string);
+        return hold(input, pool, &Reason::HoldNoInventory { detail });
+    };
+    let current = now.desired;
+    let wanted = sized.map_or(pool.min, |(_, size)| within(pool, size.replicas));
+    let window = input.intervals.scale_down_stabilization;
+    let stable = memory.stabilised(pool.role, input.now, wanted, window);
+    let done = |target: Replicas, reason| PoolDecision {
+        role: pool.role,
+        current: Some(current),
+        target: Some(target),
+        reason,
+    };
+    let wish = explain(sized, current, wanted);
+    if wanted >= current {
+        return done(wanted, wish);
+    }
+    // From here on a replica would be taken away.
+    let floor = within(pool, current);
+    if floor < current {
+        // Above `max`: the user's limit needs no metric to be obeyed.
+        return done(floor.max(wanted), Reason::IntoLimits);
+    }
+    if let Some(detail) = not_fresh.first() {
+        return done(current, Reason::HoldNotFresh { detail: detail.clone(), wanted });
+    }
+    if stable >= current || !memory.has_seen(input.now, window) {
+        return done(current, Reason::HoldStabilizing { wanted, window });
+    }
+    if let Some(reason) = latency_over_target(input, pool.role) {
+        return done(current, reason);
+    }
+    done(stable, if stable == wanted { wish } else { explain(sized, current, stable) })
+}
+
+/// The reason for going from `current` to `wanted`.
+fn explain(sized: Option<(&Sizing, PoolSize)>, current: Replicas, wanted: Replicas) -> Reason {
+    let Some((sizing, size)) = sized else { return Reason::Idle };
+    let limited = matches!(size.bound, Bound::Max | Bound::Budget);
+    match sizing.verdict {
+        Verdict::CannotBeMet { latency, best, target } => {
+            Reason::CannotBeMet { latency, best, target }
+        }
+        Verdict::DoesNotFit { context: _, max_kv_tokens: _ } => Reason::DoesNotFit,
+        Verdict::LimitsTooTight { needed } if limited => Reason::Limited { needed },
+        Verdict::LimitsTooTight { .. } | Verdict::Kept => match wanted.cmp(&current) {
+            std::cmp::Ordering::Greater => Reason::ScaleUp { bound: size.bound },
+            std::cmp::Ordering::Less => Reason::ScaleDown { bound: size.bound },
+            std::cmp::Ordering::Equal => Reason::Steady { bound: size.bound },
+        },
+    }
+}
+
+/// A latency that this pool makes and that was seen over target.
+fn latency_over_target(input: &PlanInput<'_>, role: Role) -> Option<Reason> {
+    let traffic = &input.observation.traffic;
+    let over = |latency, signals: &LatencySignals, target: Millis| {
+        let seen = *signals.quantile.fresh()?;
+        (seen > target).then_some(Reason::HoldLatency { latency, seen, target })
+    };
+    let ttft = || over(Latency::Ttft, &traffic.ttft, input.sla.ttft);
+    let itl = || over(Latency::Itl, &traffic.itl, input.sla.itl);
+    match role {
+        Role::Prefill => ttft(),
+        Role::Decode => itl(),
+        Role::Aggregated => ttft().or_else(itl),
+    }
+}
+
+/// Growth waits where a pool that was to make room for it may not shrink yet: the sum of what is
+/// asked for never exceeds the budget.
+fn keep_budget(input: &PlanInput<'_>, mut pools: Vec<PoolDecision>) -> Vec<PoolDecision> {
+    let Some(budget) = input.budget else { return pools };
+    let gpus = |decisions: &[PoolDecision]| {
+        input.pools.iter().zip(decisions).fold(Gpus::new(0), |sum, (p, d)| {
+            let n = d.target.or(d.current).unwrap_or_default();
+            sum.plus(n.gpus(p.gpus_per_replica))
+        })
+    };
+    for i in 0..pools.len() {
+        while gpus(&pools) > budget {
+            let (Some(from), Some(to)) = (pools[i].current, pools[i].target) else { break };
+            if to <= from {
+                break;
+            }
+            pools[i].target = Some(to.minus_one());
+            pools[i].reason =
+                Reason::Limited { needed: gpus(&pools).plus(input.pools[i].gpus_per_replica) };
+        }
+    }
+    pools
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+//! Flows with a fake clock: decision, reason and memory step by step.
+
+use std::time::Duration;
+
+use super::*;
+use crate::observe::{Inventory, Missing, Observation, Traffic};
+use crate::profile::{EngineProfile, library};
+use crate::spec::{EngineLimits, Intervals, Sla};
+use crate::units::{PerSecond, Percentile, Timestamp, Tokens};
+
+const STEP: Duration = Duration::from_secs(60);
+
+struct Bench {
+    engine: EngineProfile,
+    now: Timestamp,
+    memory: Memory,
+    budget: Option<Gpus>,
+    counts: [u32; 2],
+    min: u32,
+    max: Option<u32>,
+}
+
+/// What the metrics say at one tick.
+#[derive(Clone, Copy)]
+enum Seen {
+    Load(f64),
+    Late(f64),
+    Slow(f64),
+    Nothing,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            engine: library::get(library::DEFAULT).unwrap(),
+            now: Timestamp::from_millis(1_000_000),
+            memory: Memory::default(),
+            budget: None,
+            counts: [1, 1],
+            min: 1,
+            max: None,
+        }
+    }
+
+    fn observation(&self, seen: Seen) -> Observation {
+        let gone = Missing::SourceDown { detail: "connection refused".into() };
+        let p = Percentile::default();
+        let mut traffic = Traffic::all_missing(STEP, p, &gone);
+        let age = if matches!(seen, Seen::Late(_)) { 300 } else { 5 };
+        let at = self.now.minus(Duration::from_secs(age));
+        let limit = Duration::from_secs(30);
+        let (rate, ttft) = match seen {
+            Seen::Nothing => (None, 0.0),
+            Seen::Load(r) | Seen::Late(r) => (Some(r), 100.0),
+            Seen::Slow(r) => (Some(r), 2000.0),
+        };
+        if let Some(rate) = rate {
+            traffic.arrivals = Signal::aged(PerSecond::new(rate).unwrap(), at, self.now, limit);
+            if rate > 0.0 {
+                let tokens = |n| Signal::aged(Tokens::new(n).unwrap(), at, self.now, limit);
+                let ms = |n| Signal::aged(Millis::new(n).unwrap(), at, self.now, limit);
+                traffic.isl = tokens(3000.0);
+                traffic.osl = tokens(150.0);
+                traffic.ttft.quantile = ms(ttft);
+                traffic.itl.quantile = ms(10.0);
+            } else {
+                traffic.isl = Signal::missing(Missing::NoSamples);
+                traffic.osl = Signal::missing(Missing::NoSamples);
+                traffic.ttft.quantile = Signal::missing(Missing::NoSamples);
+                traffic.itl.quantile = Signal::missing(Missing::NoSamples);
+            }
+        }
+        let pool = |n| Signal::Fresh { value: PoolInventory::steady(n), at: self.now };
+        let pools = [(Role::Prefill, pool(self.counts[0])), (Role::Decode, pool(self.counts[1]))];
+        Observation { at: self.now, traffic, inventory: Inventory { pools: pools.into() } }
+    }
+
+    /// Decides, carries the decision out, and goes on by one step.
+    fn tick(&mut self, seen: Seen) -> Decision {
+        let observation = self.observation(seen);
+        let pool = |role| PoolInput {
+            role,
+            engine: &self.engine,
+            limits: EngineLimits::default(),
+            gpus_per_replica: Gpus::new(1),
+            min: Replicas::new(self.min),
+            max: self.max.map(Replicas::new),
+            startup: STEP,
+        };
+        let input = PlanInput {
+            now: self.now,
+            sla: Sla::default(),
+            pools: vec![pool(Role::Prefill), pool(Role::Decode)],
+            budget: self.budget,
+            intervals: Intervals::default(),
+            observation,
+        };
+        let outcome = plan(&input, &self.memory);
+        assert_eq!(outcome, plan(&input, &self.memory), "same input, same answer");
+        self.memory = outcome.memory;
+        for (count, p) in self.counts.iter_mut().zip(&outcome.decision.pools) {
+            if let Some(n) = p.target {
+                *count = n.get();
+            }
+        }
+        self.now = self.now.plus(STEP);
+        outcome.decision
+    }
+
+    fn codes(&mut self, seen: Seen) -> [&'static str; 2] {
+        let d = self.tick(seen);
+        [d.pools[0].reason.code(), d.pools[1].reason.code()]
+    }
+}
+
+#[test]
+fn load_up_and_down_is_followed_and_the_way_down_waits_for_the_window() {
+    let mut b = Bench::new();
+    assert_eq!(b.codes(Seen::Load(60.0))[0], "scale_up");
+    let high = b.counts;
+    assert!(high[0] > 3, "{high:?}");
+    assert_eq!(b.codes(Seen::Load(60.0)), ["steady", "steady"], "planning twice changes nothing");
+    for _ in 0..3 {
+        assert_eq!(b.codes(Seen::Load(5.0))[0], "hold_stabilizing");
+        assert_eq!(b.counts[0], high[0]);
+    }
+    assert_eq!(b.codes(Seen::Load(5.0))[0], "scale_down");
+    assert_eq!(b.counts[0], 1);
+}
+
+#[test]
+fn no_traffic_by_fresh_metrics_goes_down_to_the_minimum_and_no_data_never_does() {
+    let mut b = Bench::new();
+    b.tick(Seen::Load(60.0));
+    let high = b.counts;
+    for _ in 0..30 {
+        assert_eq!(b.codes(Seen::Nothing), ["hold_no_metrics", "hold_no_metrics"]);
+    }
+    assert_eq!(b.counts, high);
+    let mut last = ["", ""];
+    for _ in 0..4 {
+        last = b.codes(Seen::Load(0.0));
+    }
+    assert_eq!(last[0], "idle");
+    assert_eq!(b.counts, [1, 1]);
+}
+
+#[test]
+fn stale_metrics_may_add_a_replica_but_not_take_one() {
+    let mut b = Bench::new();
+    for _ in 0..5 {
+        b.tick(Seen::Load(20.0));
+    }
+    let before = b.counts;
+    assert_eq!(b.codes(Seen::Late(60.0))[0], "scale_up");
+    assert!(b.counts[0] > before[0]);
+    for _ in 0..10 {
+        assert_eq!(b.codes(Seen::Late(5.0))[0], "hold_not_fresh");
+    }
+    assert_eq!(b.codes(Seen::Late(0.0))[0], "hold_no_metrics");
+}
+
+#[test]
+fn a_latency_seen_over_target_takes_no_replica_away() {
+    let mut b = Bench::new();
+    b.tick(Seen::Load(60.0));
+    for _ in 0..4 {
+        b.tick(Seen::Slow(5.0));
+    }
+    assert_eq!(b.codes(Seen::Slow(5.0))[0], "hold_latency");
+}
+
+#[test]
+fn a_planner_just_started_takes_nothing_away_before_one_window() {
+    let mut b = Bench::new();
+    b.counts = [9, 9];
+    for _ in 0..3 {
+        assert_eq!(b.codes(Seen::Load(5.0)), ["hold_stabilizing", "hold_stabilizing"]);
+    }
+    assert_eq!(b.codes(Seen::Load(5.0)), ["scale_down", "scale_down"]);
+}
+
+#[test]
+fn limits_are_kept_at_every_step() {
+    let mut b = Bench::new();
+    b.budget = Some(Gpus::new(6));
+    b.max = Some(4);
+    let d = b.tick(Seen::Load(500.0));
+    assert!(d.pools.iter().all(|p| p.reason.code() == "limited"), "{d:?}");
+    assert!(b.counts[0] <= 4 && b.counts[0] + b.counts[1] <= 6, "{:?}", b.counts);
+    b.counts = [9, 1];
+    b.budget = None;
+    assert_eq!(b.codes(Seen::Load(5.0))[0], "into_limits");
+    assert_eq!(b.counts[0], 4);
+}
+
+#[test]
+fn a_pool_that_grows_waits_for_the_one_that_makes_room() {
+    let mut b = Bench::new();
+    b.budget = Some(Gpus::new(8));
+    b.counts = [2, 6];
+    let d = b.tick(Seen::Load(40.0));
+    assert!(b.counts[0] + b.counts[1] <= 8, "{d:?}");
+    for _ in 0..5 {
+        b.tick(Seen::Load(40.0));
+        assert!(b.counts[0] + b.counts[1] <= 8, "{:?}", b.counts);
+    }
+    assert!(b.counts[0] > 2 && b.counts[1] < 6, "room was made in the end: {:?}", b.counts);
+}
+
+#[test]
+fn shrinking_writes_come_first() {
+    let d = Decision {
+        at: Timestamp::default(),
+        next_tick: Timestamp::default(),
+        pools: [(Role::Prefill, 1, 3), (Role::Decode, 5, 2)]
+            .map(|(role, from, to)| PoolDecision {
+                role,
+                current: Some(Replicas::new(from)),
+                target: Some(Replicas::new(to)),
+                reason: Reason::Idle,
+            })
+            .into(),
+    };
+    let roles: Vec<Role> = d.writes().iter().map(|w| w.role).collect();
+    assert_eq!(roles, [Role::Decode, Role::Prefill]);
+}
