@@ -5,15 +5,19 @@
 //! here, and every call has a deadline ([`within`]).
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use kube::config::{KubeConfigOptions, KubeconfigError};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use thiserror::Error;
 
 /// How to reach the API server.
 #[derive(Clone, Debug, Default)]
 pub struct ClientOptions {
+    /// A kubeconfig file; none means the pod's service account, else `KUBECONFIG`, else
+    /// `~/.kube/config`.
+    pub kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig; none means the service account of the pod, else the kubeconfig's
     /// current context.
     pub context: Option<String>,
@@ -26,10 +30,10 @@ pub enum ConnectError {
     #[error("find out how to reach the API server (neither in a pod nor by a kubeconfig)")]
     NoConfig(#[source] Box<kube::config::InferConfigError>),
     /// The kubeconfig cannot be used.
-    #[error("use the context {context} of the kubeconfig")]
-    Context {
-        /// The context asked for.
-        context: String,
+    #[error("use {what}")]
+    Kubeconfig {
+        /// Which file and which context.
+        what: String,
         /// What is wrong with it.
         #[source]
         source: Box<KubeconfigError>,
@@ -52,26 +56,37 @@ const READ_TIMEOUT: Duration = Duration::from_secs(90);
 /// without a word is noticed; each renewal costs one request.
 pub const WATCH_SECONDS: u32 = 60;
 
-/// A client by the pod's service account, the kubeconfig, or one context of it.
+/// A client by the pod's service account, a kubeconfig, or one context of it.
 ///
 /// # Errors
 ///
 /// Where no configuration can be read or used.
 pub async fn connect(options: &ClientOptions) -> Result<Client, ConnectError> {
-    let ClientOptions { context } = options;
-    let config = match context {
-        None => Config::infer().await.map_err(|source| ConnectError::NoConfig(Box::new(source)))?,
-        Some(context) => {
-            let wanted = KubeConfigOptions {
-                context: Some(context.clone()),
-                ..KubeConfigOptions::default()
-            };
-            Config::from_kubeconfig(&wanted).await.map_err(|source| ConnectError::Context {
-                context: context.clone(),
-                source: Box::new(source),
-            })?
-        }
+    let ClientOptions { kubeconfig, context } = options;
+    if kubeconfig.is_none() && context.is_none() {
+        let config =
+            Config::infer().await.map_err(|source| ConnectError::NoConfig(Box::new(source)))?;
+        return client_of(config);
+    }
+    let wanted = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
+    let config = match kubeconfig {
+        Some(file) => match Kubeconfig::read_from(file) {
+            Ok(found) => Config::from_custom_kubeconfig(found, &wanted).await,
+            Err(error) => Err(error),
+        },
+        None => Config::from_kubeconfig(&wanted).await,
     };
+    let config = config.map_err(|source| {
+        let file = match kubeconfig {
+            Some(file) => format!("the kubeconfig {}", file.display()),
+            None => "the kubeconfig".to_owned(),
+        };
+        let what = match context {
+            Some(context) => format!("the context {context} of {file}"),
+            None => file,
+        };
+        ConnectError::Kubeconfig { what, source: Box::new(source) }
+    })?;
     client_of(config)
 }
 
@@ -352,6 +367,16 @@ mod tests {
         assert_eq!(refused(409, "Conflict", "").label(), "conflict");
         assert_eq!(refused(404, "NotFound", "").label(), "not_found");
         assert_eq!(refused(422, "Invalid", "replicas").label(), "refused");
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_that_cannot_be_used_is_named_with_its_context() {
+        let options = ClientOptions {
+            kubeconfig: Some(PathBuf::from("/does/not/exist")),
+            context: Some("prod".to_owned()),
+        };
+        let error = connect(&options).await.err().unwrap();
+        assert_eq!(error.to_string(), "use the context prod of the kubeconfig /does/not/exist");
     }
 
     #[tokio::test(start_paused = true)]
