@@ -5,7 +5,7 @@
 //! here, and every call has a deadline ([`within`]).
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
@@ -15,9 +15,6 @@ use thiserror::Error;
 /// How to reach the API server.
 #[derive(Clone, Debug, Default)]
 pub struct ClientOptions {
-    /// A kubeconfig file; none means the pod's service account, else `KUBECONFIG`, else
-    /// `~/.kube/config`.
-    pub kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig; none means the service account of the pod, else the kubeconfig's
     /// current context.
     pub context: Option<String>,
@@ -56,38 +53,46 @@ const READ_TIMEOUT: Duration = Duration::from_secs(90);
 /// without a word is noticed; each renewal costs one request.
 pub const WATCH_SECONDS: u32 = 60;
 
-/// A client by the pod's service account, a kubeconfig, or one context of it.
+/// A client by the pod's service account, the kubeconfig, or one context of it.
 ///
 /// # Errors
 ///
 /// Where no configuration can be read or used.
 pub async fn connect(options: &ClientOptions) -> Result<Client, ConnectError> {
-    let ClientOptions { kubeconfig, context } = options;
-    if kubeconfig.is_none() && context.is_none() {
-        let config =
-            Config::infer().await.map_err(|source| ConnectError::NoConfig(Box::new(source)))?;
-        return client_of(config);
-    }
-    let wanted = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
-    let config = match kubeconfig {
-        Some(file) => match Kubeconfig::read_from(file) {
-            Ok(found) => Config::from_custom_kubeconfig(found, &wanted).await,
-            Err(error) => Err(error),
-        },
-        None => Config::from_kubeconfig(&wanted).await,
+    let ClientOptions { context } = options;
+    let config = match context {
+        None => Config::infer().await.map_err(|source| ConnectError::NoConfig(Box::new(source)))?,
+        Some(context) => {
+            let what = || format!("the context {context} of the kubeconfig");
+            let wanted = in_context(Some(context.as_str()));
+            Config::from_kubeconfig(&wanted).await.map_err(|e| unusable(what(), e))?
+        }
     };
-    let config = config.map_err(|source| {
-        let file = match kubeconfig {
-            Some(file) => format!("the kubeconfig {}", file.display()),
-            None => "the kubeconfig".to_owned(),
-        };
-        let what = match context {
-            Some(context) => format!("the context {context} of {file}"),
-            None => file,
-        };
-        ConnectError::Kubeconfig { what, source: Box::new(source) }
-    })?;
     client_of(config)
+}
+
+/// A client by a kubeconfig file, in its current context or in another one of it.
+///
+/// # Errors
+///
+/// Where the file cannot be read or used.
+pub async fn connect_by(file: &Path, context: Option<&str>) -> Result<Client, ConnectError> {
+    let what = || match context {
+        Some(context) => format!("the context {context} of {}", file.display()),
+        None => file.display().to_string(),
+    };
+    let found = Kubeconfig::read_from(file).map_err(|e| unusable(what(), e))?;
+    let wanted = in_context(context);
+    let config = Config::from_custom_kubeconfig(found, &wanted).await;
+    client_of(config.map_err(|e| unusable(what(), e))?)
+}
+
+fn in_context(context: Option<&str>) -> KubeConfigOptions {
+    KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() }
+}
+
+fn unusable(what: String, source: KubeconfigError) -> ConnectError {
+    ConnectError::Kubeconfig { what, source: Box::new(source) }
 }
 
 /// A client of a configuration that was made elsewhere, with our timeouts and without retries.
@@ -371,12 +376,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_kubeconfig_that_cannot_be_used_is_named_with_its_context() {
-        let options = ClientOptions {
-            kubeconfig: Some(PathBuf::from("/does/not/exist")),
-            context: Some("prod".to_owned()),
-        };
-        let error = connect(&options).await.err().unwrap();
-        assert_eq!(error.to_string(), "use the context prod of the kubeconfig /does/not/exist");
+        let error = connect_by(Path::new("/does/not/exist"), Some("prod")).await.err().unwrap();
+        assert_eq!(error.to_string(), "use the context prod of /does/not/exist");
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use kube::{Client, CustomResourceExt};
 use serde_json::{Value, json};
 use sla_planner::api::{DynamoGraphDeployment, DynamoGraphDeploymentScalingAdapter, crds, names};
 use sla_planner::controllers::adapter::{self, AdapterOptions, Told};
-use sla_planner::controllers::client::{ClientOptions, client_of, connect};
+use sla_planner::controllers::client::{client_of, connect_by};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OnceCell, oneshot, watch};
@@ -167,9 +167,7 @@ impl Proxy {
 pub(crate) async fn client_through(user: &User, proxy: Option<&Proxy>) -> Client {
     let file = user.kubeconfig();
     let Some(proxy) = proxy else {
-        let options =
-            ClientOptions { kubeconfig: Some(file.to_owned()), context: Some("bench".to_owned()) };
-        return connect(&options).await.expect("a client");
+        return connect_by(file, Some("bench")).await.expect("a client");
     };
     let kubeconfig = Kubeconfig::read_from(file).expect("a kubeconfig");
     let first = KubeConfigOptions::default();
