@@ -1,6 +1,6 @@
 //! The files in `crds/` are what the binary prints, and say what Dynamo's own say where it counts.
 //!
-//! To write them anew: `sla-planner crd --dir crds`, or `UPDATE=1 cargo test --test crds`.
+//! To write them anew: `sla-planner crd --write crds`, or `UPDATE=1 cargo test --test crds`.
 #![allow(
     clippy::disallowed_methods,
     clippy::panic,

@@ -47,7 +47,7 @@ pub fn crd_yaml() -> Vec<(String, String)> {
             let mut document = serde_json::to_value(&crd).expect("a CRD is JSON");
             schema::write_whole_numbers(&mut document);
             let yaml = serde_saphyr::to_string(&document).expect("JSON can be written as YAML");
-            (name, format!("---\n{}\n", yaml.trim_end()))
+            (name, format!("{}\n", yaml.trim_end()))
         })
         .collect()
 }

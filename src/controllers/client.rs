@@ -5,9 +5,10 @@
 //! here, and every call has a deadline ([`within`]).
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
-use kube::config::{KubeConfigOptions, KubeconfigError};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use thiserror::Error;
 
@@ -26,10 +27,10 @@ pub enum ConnectError {
     #[error("find out how to reach the API server (neither in a pod nor by a kubeconfig)")]
     NoConfig(#[source] Box<kube::config::InferConfigError>),
     /// The kubeconfig cannot be used.
-    #[error("use the context {context} of the kubeconfig")]
-    Context {
-        /// The context asked for.
-        context: String,
+    #[error("use {what}")]
+    Kubeconfig {
+        /// Which file and which context.
+        what: String,
         /// What is wrong with it.
         #[source]
         source: Box<KubeconfigError>,
@@ -62,17 +63,36 @@ pub async fn connect(options: &ClientOptions) -> Result<Client, ConnectError> {
     let config = match context {
         None => Config::infer().await.map_err(|source| ConnectError::NoConfig(Box::new(source)))?,
         Some(context) => {
-            let wanted = KubeConfigOptions {
-                context: Some(context.clone()),
-                ..KubeConfigOptions::default()
-            };
-            Config::from_kubeconfig(&wanted).await.map_err(|source| ConnectError::Context {
-                context: context.clone(),
-                source: Box::new(source),
-            })?
+            let what = || format!("the context {context} of the kubeconfig");
+            let wanted = in_context(Some(context.as_str()));
+            Config::from_kubeconfig(&wanted).await.map_err(|e| unusable(what(), e))?
         }
     };
     client_of(config)
+}
+
+/// A client by a kubeconfig file, in its current context or in another one of it.
+///
+/// # Errors
+///
+/// Where the file cannot be read or used.
+pub async fn connect_by(file: &Path, context: Option<&str>) -> Result<Client, ConnectError> {
+    let what = || match context {
+        Some(context) => format!("the context {context} of {}", file.display()),
+        None => file.display().to_string(),
+    };
+    let found = Kubeconfig::read_from(file).map_err(|e| unusable(what(), e))?;
+    let wanted = in_context(context);
+    let config = Config::from_custom_kubeconfig(found, &wanted).await;
+    client_of(config.map_err(|e| unusable(what(), e))?)
+}
+
+fn in_context(context: Option<&str>) -> KubeConfigOptions {
+    KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() }
+}
+
+fn unusable(what: String, source: KubeconfigError) -> ConnectError {
+    ConnectError::Kubeconfig { what, source: Box::new(source) }
 }
 
 /// A client of a configuration that was made elsewhere, with our timeouts and without retries.
@@ -352,6 +372,12 @@ mod tests {
         assert_eq!(refused(409, "Conflict", "").label(), "conflict");
         assert_eq!(refused(404, "NotFound", "").label(), "not_found");
         assert_eq!(refused(422, "Invalid", "replicas").label(), "refused");
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_that_cannot_be_used_is_named_with_its_context() {
+        let error = connect_by(Path::new("/does/not/exist"), Some("prod")).await.err().unwrap();
+        assert_eq!(error.to_string(), "use the context prod of /does/not/exist");
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,3 +15,5 @@ mod bench_works;
 mod frontend_double;
 mod metrics;
 mod operator_double;
+mod scale;
+mod serving;

@@ -17,21 +17,29 @@ const MANAGER: &str = "operator-double";
 /// How often it looks. The real operator watches; this one may be as late as this.
 const LOOKS_EVERY: Duration = Duration::from_millis(100);
 
+/// How long the pods of all services take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PodTimes {
+    /// From a pod's start to its readiness.
+    pub(crate) start_up: Duration,
+    /// From the request to delete a pod to its end.
+    pub(crate) shut_down: Duration,
+}
+
 /// An operator that works until it is dropped. What it made stays.
 pub(crate) struct OperatorDouble {
     task: JoinHandle<()>,
 }
 
 impl OperatorDouble {
-    /// Begins to look after one graph, which need not be there yet. `start_up` is the time from a
-    /// pod's start to its readiness.
-    pub(crate) fn start(client: Client, namespace: &str, dgd: &str, start_up: Duration) -> Self {
+    /// Begins to look after one graph, which need not be there yet.
+    pub(crate) fn start(client: Client, namespace: &str, dgd: &str, times: PodTimes) -> Self {
         let look = Look {
             dgds: Api::namespaced(client.clone(), namespace),
             deployments: Api::namespaced(client, namespace),
             namespace: namespace.to_owned(),
             dgd: dgd.to_owned(),
-            start_up,
+            times,
         };
         let task = tokio::spawn(async move {
             loop {
@@ -55,7 +63,7 @@ struct Look {
     deployments: Api<Deployment>,
     namespace: String,
     dgd: String,
-    start_up: Duration,
+    times: PodTimes,
 }
 
 impl Look {
@@ -138,7 +146,8 @@ impl Look {
                     "metadata": {
                         "labels": labels,
                         "annotations": {
-                            "bench.sla-planner/start-up-ms": self.start_up.as_millis().to_string()
+                            "bench.sla-planner/start-up-ms": millis(self.times.start_up),
+                            "bench.sla-planner/shut-down-ms": millis(self.times.shut_down)
                         }
                     },
                     "spec": {"containers": [{
@@ -189,6 +198,10 @@ impl Look {
         self.dgds.patch_status(&self.dgd, &params, &Patch::Merge(&patch)).await?;
         Ok(())
     }
+}
+
+fn millis(duration: Duration) -> String {
+    duration.as_millis().to_string()
 }
 
 fn wanted_replicas(deployment: &Deployment) -> Option<u32> {

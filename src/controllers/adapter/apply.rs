@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -14,7 +15,7 @@ use kube::{Client, Resource, ResourceExt};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use super::plan::{Create, Delete, DeleteReason, Plan, Remark, Repair, Status, Sync, owner_of};
+use super::plan::{Create, Delete, DeleteReason, Plan, Repair, Status, Sync, owner_of};
 use crate::api::{
     DgdRef, DgdsaSpec, DynamoGraphDeployment, DynamoGraphDeploymentScalingAdapter, names,
 };
@@ -35,8 +36,8 @@ pub enum AdapterError {
     /// An adapter could not be deleted.
     #[error("delete a scaling adapter: {0}")]
     Delete(CallError),
-    /// An adapter could not be read again before its replicas were carried.
-    #[error("read a scaling adapter: {0}")]
+    /// A graph or an adapter could not be read again before a write.
+    #[error("read before a write: {0}")]
     Read(CallError),
     /// Replicas could not be carried to the graph.
     #[error("carry replicas to the DGD: {0}")]
@@ -145,23 +146,25 @@ pub(super) struct Applier {
     client: Client,
     publisher: Publisher,
     deadline: Duration,
+    /// Whether it was said that events are not taken: once is enough for a warning.
+    events_fail: AtomicBool,
 }
 
 impl Applier {
     pub(super) const fn new(client: Client, publisher: Publisher, deadline: Duration) -> Self {
-        Self { client, publisher, deadline }
+        Self { client, publisher, deadline, events_fail: AtomicBool::new(false) }
     }
 
     /// Does the plan for one graph.
     pub(super) async fn apply(&self, dgd: &DynamoGraphDeployment, plan: Plan) -> Outcome {
-        let Plan { create, repair, delete, sync, status, remarks } = plan;
+        let Plan { create, repair, delete, sync, status, remarks: _ } = plan;
         let here =
             Here { dgd, namespace: dgd.namespace().unwrap_or_default(), name: dgd.name_any() };
         let mut outcome = Outcome::default();
         for step in create {
             let made = self.create(&here, step).await;
             let made = outcome.hear(made);
-            outcome.changes.extend(made);
+            outcome.changes.extend(made.flatten());
         }
         for step in repair {
             let adopted = self.repair(&here, step).await;
@@ -190,17 +193,18 @@ impl Applier {
             let written = self.write_status(&here, step, replicas).await;
             outcome.hear(written);
         }
-        for remark in remarks {
-            if let Remark::NameShared { .. } | Remark::NameTaken { .. } = remark {
-                let note = Note::warning(names::EVENT_ADAPTER_CONFLICT, remark.to_string());
-                self.say(&dgd.object_ref(&()), &note).await;
-            }
-        }
         outcome
     }
 
-    async fn create(&self, here: &Here<'_>, step: Create) -> Result<Change, AdapterError> {
-        let Create { adapter, service, replicas } = step;
+    /// Makes an adapter, seeded with what the graph says now: the cache may be behind a scaling, and
+    /// the seed of today becomes the truth of tomorrow.
+    async fn create(&self, here: &Here<'_>, step: Create) -> Result<Option<Change>, AdapterError> {
+        let Create { adapter, service, replicas: _ } = step;
+        let Some(dgd) = self.read_again(here).await? else { return Ok(None) };
+        let Some(found) = dgd.service(&service).filter(|service| service.adapter_enabled()) else {
+            return Ok(None);
+        };
+        let replicas = found.replicas();
         let object = build_adapter(here, &adapter, &service, replicas);
         let params = PostParams { field_manager: manager(), ..PostParams::default() };
         let api = self.adapters(here);
@@ -211,7 +215,7 @@ impl Applier {
         let message = names::adapter_created_message(&adapter, &service);
         self.say(&here.dgd.object_ref(&()), &Note::normal(names::EVENT_ADAPTER_CREATED, message))
             .await;
-        Ok(Change::Created { adapter, service, replicas })
+        Ok(Some(Change::Created { adapter, service, replicas }))
     }
 
     async fn repair(&self, here: &Here<'_>, step: Repair) -> Result<Change, AdapterError> {
@@ -259,9 +263,13 @@ impl Applier {
     }
 
     /// Carries replicas to the graph in one write, so that two services change together or not at
-    /// all. Each adapter is read once more first: the cache may be behind what a user has just
-    /// asked for, and the graph must not be taken back to what was asked for before.
+    /// all. Graph and adapters are read once more first: the caches may be behind what a user has
+    /// just asked for, and the graph must not be taken back to what was asked for before.
     async fn carry(&self, here: &Here<'_>, sync: Vec<Sync>) -> Result<Vec<Sync>, AdapterError> {
+        if sync.is_empty() {
+            return Ok(sync);
+        }
+        let Some(dgd) = self.read_again(here).await? else { return Ok(Vec::new()) };
         let mut steps = Vec::new();
         let mut objects = Vec::new();
         for step in sync {
@@ -272,21 +280,23 @@ impl Applier {
                 Err(error) if error.is_not_found() => continue,
                 Err(error) => return Err(AdapterError::Read(error)),
             };
+            let Some(service) = dgd.service(&step.service) else { continue };
             let dgd_ref = &adapter.spec.dgd_ref;
-            let to = adapter.spec.replicas();
-            if adapter.meta().deletion_timestamp.is_none()
+            let (from, to) = (service.replicas(), adapter.spec.replicas());
+            if service.adapter_enabled()
+                && adapter.meta().deletion_timestamp.is_none()
                 && dgd_ref.name == here.name
                 && dgd_ref.service_name == step.service
-                && to != step.from
+                && to != from
             {
-                steps.push(Sync { to, ..step });
+                steps.push(Sync { from, to, ..step });
                 objects.push(adapter.object_ref(&()));
             }
         }
         if steps.is_empty() {
             return Ok(steps);
         }
-        let patch = replicas_patch(here.dgd.resource_version().as_deref(), &steps);
+        let patch = replicas_patch(dgd.resource_version().as_deref(), &steps);
         let call =
             Call::object("patch", names::GROUP, names::DGD_PLURAL, &here.namespace, &here.name);
         let api: Api<DynamoGraphDeployment> = Api::namespaced(self.client.clone(), &here.namespace);
@@ -316,6 +326,22 @@ impl Applier {
         }
     }
 
+    /// The graph as it is now; none where it is gone, going, or another one of the same name.
+    async fn read_again(
+        &self,
+        here: &Here<'_>,
+    ) -> Result<Option<DynamoGraphDeployment>, AdapterError> {
+        let call =
+            Call::object("get", names::GROUP, names::DGD_PLURAL, &here.namespace, &here.name);
+        let api: Api<DynamoGraphDeployment> = Api::namespaced(self.client.clone(), &here.namespace);
+        match within(self.deadline, call, api.get(&here.name)).await {
+            Ok(dgd) if dgd.is_going() || dgd.uid() != here.dgd.uid() => Ok(None),
+            Ok(dgd) => Ok(Some(dgd)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(AdapterError::Read(error)),
+        }
+    }
+
     async fn write_status(
         &self,
         here: &Here<'_>,
@@ -341,10 +367,14 @@ impl Applier {
         }
     }
 
-    /// Publishes an event; one that is not taken is logged and no reason to fail.
-    async fn say(&self, about: &ObjectReference, note: &Note) {
+    /// Publishes an event; one that is not taken is no reason to fail, and the log has what it says.
+    pub(super) async fn say(&self, about: &ObjectReference, note: &Note) {
         if let Err(error) = self.publisher.publish(about, note, wall_clock()).await {
-            tracing::debug!(%error, reason = note.reason, message = note.message, "event not taken");
+            if self.events_fail.swap(true, Ordering::Relaxed) {
+                tracing::debug!(%error, reason = note.reason, "event not taken");
+            } else {
+                tracing::warn!(%error, reason = note.reason, "event not taken");
+            }
         }
     }
 

@@ -20,7 +20,7 @@ use std::time::Duration;
 use futures::{FutureExt, StreamExt, stream};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{self, Action, applier};
-use kube::runtime::reflector::{ObjectRef, Store, reflector};
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
@@ -32,7 +32,7 @@ pub use self::told::Told;
 use self::apply::Applier;
 use self::told::Teller;
 use super::client::{self, Call, CallError};
-use super::events::Publisher;
+use super::events::{Note, Publisher};
 use crate::api::{DynamoGraphDeployment, DynamoGraphDeploymentScalingAdapter, names};
 
 /// Pause before a watch that ended with an error is begun again. Two watches of one process every two
@@ -42,6 +42,10 @@ pub const WATCH_PAUSE: Duration = Duration::from_secs(2);
 /// Pause before a graph is looked at again after somebody changed it in between: the cache hears of
 /// the change within this time as a rule.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Conflicts in a row that are the normal end of a race. What still conflicts after a second is no
+/// race, and is treated as any other failure.
+const CONFLICTS: u32 = 5;
 
 /// First and longest pause after a failure; it doubles in between. A right that is missing is not
 /// there a second later, but an operator who has just granted it should not wait minutes.
@@ -95,22 +99,24 @@ pub async fn run(
     let (dgds, dgd_writer) = kube::runtime::reflector::store();
     let (adapters, adapter_writer) = kube::runtime::reflector::store();
     let watch = watcher::Config::default().timeout(client::WATCH_SECONDS);
-    let from_dgds =
-        reflector(dgd_writer, watcher(api::<Dgd>(&client, namespace.as_deref()), watch.clone()))
-            .backoff(Pause)
-            .applied_objects()
-            .map({
-                let failed = Watched::new(names::DGD_PLURAL, namespace.clone(), &teller);
-                move |object| failed.hear(object).map(|dgd| ObjectRef::from_obj(&dgd))
-            });
-    let from_adapters =
-        reflector(adapter_writer, watcher(api::<Adapter>(&client, namespace.as_deref()), watch))
-            .backoff(Pause)
-            .touched_objects()
-            .map({
-                let failed = Watched::new(names::DGDSA_PLURAL, namespace.clone(), &teller);
-                move |object| failed.hear(object).and_then(|adapter| dgd_of(&adapter))
-            });
+    let from_dgds = watcher(api::<Dgd>(&client, namespace.as_deref()), watch.clone())
+        .modify(forget_managers)
+        .reflect(dgd_writer)
+        .backoff(Pause)
+        .applied_objects()
+        .map({
+            let failed = Watched::new(names::DGD_PLURAL, namespace.clone(), &teller);
+            move |object| failed.hear(object).map(|dgd| ObjectRef::from_obj(&dgd))
+        });
+    let from_adapters = watcher(api::<Adapter>(&client, namespace.as_deref()), watch)
+        .modify(forget_managers)
+        .reflect(adapter_writer)
+        .backoff(Pause)
+        .touched_objects()
+        .map({
+            let failed = Watched::new(names::DGDSA_PLURAL, namespace.clone(), &teller);
+            move |object| failed.hear(object).and_then(|adapter| dgd_of(&adapter))
+        });
     let queue = stream::select(from_dgds, from_adapters)
         .filter_map(|object| std::future::ready(object.map(Ok::<_, std::convert::Infallible>)))
         .take_until(shutdown.clone());
@@ -193,11 +199,15 @@ async fn reconcile(dgd: Arc<Dgd>, context: Arc<Context>) -> Result<Action, Adapt
         .filter(|adapter| adapter.meta().namespace == dgd.meta().namespace)
         .collect();
     let plan = plan::plan(dgd, &adapters);
-    let remarks = plan.remarks.clone();
-    let outcome = context.applier.apply(dgd, plan).await;
-    for remark in remarks {
-        context.teller.tell(Told::Remarked { dgd: key.clone(), remark });
+    for remark in &plan.remarks {
+        let is_new =
+            context.teller.tell(Told::Remarked { dgd: key.clone(), remark: remark.clone() });
+        if is_new && remark.is_conflict() {
+            let note = Note::warning(names::EVENT_ADAPTER_CONFLICT, remark.to_string());
+            context.applier.say(&dgd.object_ref(&()), &note).await;
+        }
     }
+    let outcome = context.applier.apply(dgd, plan).await;
     for change in outcome.changes {
         context.teller.tell(Told::Changed { dgd: key.clone(), change });
     }
@@ -212,23 +222,24 @@ async fn reconcile(dgd: Arc<Dgd>, context: Arc<Context>) -> Result<Action, Adapt
 
 fn after_failure(dgd: &Dgd, error: &AdapterError, context: &Context) -> Action {
     let key = key_of(dgd.meta().namespace.as_deref(), dgd.meta().name.as_deref());
-    if error.is_conflict() {
+    let (count, pause) = context.count_failure(&key);
+    if error.is_conflict() && count < CONFLICTS {
         tracing::debug!(dgd = key, %error, "changed in between, again");
         return Action::requeue(CONFLICT_PAUSE);
     }
-    let pause = context.count_failure(&key);
     context.teller.tell(Told::Failed { dgd: key, label: error.label(), error: error.to_string() });
     Action::requeue(pause)
 }
 
 impl Context {
-    fn count_failure(&self, key: &str) -> Duration {
+    /// Failures in a row before this one, and the pause after it.
+    fn count_failure(&self, key: &str) -> (u32, Duration) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(key.to_owned()).or_insert(0);
         let (first, longest) = FAILURE_PAUSES;
-        let pause = first.saturating_mul(2_u32.saturating_pow(*count)).min(longest);
-        *count = count.saturating_add(1);
-        pause
+        let before = *count;
+        *count = before.saturating_add(1);
+        (before, first.saturating_mul(2_u32.saturating_pow(before)).min(longest))
     }
 
     fn forget_failures(&self, key: &str) {
@@ -290,6 +301,11 @@ impl Watched {
         self.teller.watch_fails(self.resource, error.label(), error.to_string());
         None
     }
+}
+
+/// Half of a cached object is who wrote which field of it; nobody reads that here.
+fn forget_managers(object: &mut impl Resource) {
+    object.meta_mut().managed_fields = None;
 }
 
 fn dgd_of(adapter: &Adapter) -> Option<ObjectRef<Dgd>> {

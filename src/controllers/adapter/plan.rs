@@ -123,6 +123,14 @@ pub enum Remark {
     },
 }
 
+impl Remark {
+    /// Whether a service goes without its adapter because somebody else has the name.
+    #[must_use]
+    pub const fn is_conflict(&self) -> bool {
+        matches!(self, Self::NameShared { .. } | Self::NameTaken { .. })
+    }
+}
+
 /// Plans for one graph and the adapters of its namespace that name it or bear one of its names.
 pub(crate) fn plan(
     dgd: &DynamoGraphDeployment,
@@ -401,6 +409,41 @@ mod tests {
     fn what_is_right_is_left_alone() {
         let dgd = dgd(json!({"Decode": {"replicas": 3, "scalingAdapter": {"enabled": true}}}));
         assert_eq!(plan(&dgd, &[&adapter("Decode", 3)]), Plan::default());
+    }
+
+    #[test]
+    fn planning_again_after_the_plan_is_done_changes_nothing() {
+        let on = |replicas| json!({"replicas": replicas, "scalingAdapter": {"enabled": true}});
+        let mut dgd = dgd(json!({
+            "New": on(2), "Behind": on(3), "Lost": on(4), "Off": {"replicas": 5}
+        }));
+        let mut adapters =
+            vec![adapter("Behind", 6), adapter("Lost", 4), adapter("Off", 5), adapter("Gone", 1)];
+        adapters[1].metadata.labels = None;
+        adapters[1].status = None;
+        let done = plan(&dgd, &adapters.iter().collect::<Vec<_>>());
+
+        for Create { service, replicas, .. } in &done.create {
+            adapters.push(adapter(service, i32::try_from(replicas.get()).unwrap()));
+        }
+        for Repair { adapter: name, .. } in &done.repair {
+            let repaired = adapters.iter_mut().find(|a| a.name_any() == *name).unwrap();
+            repaired.metadata = adapter(&repaired.spec.dgd_ref.service_name, 0).metadata;
+        }
+        adapters.retain(|a| !done.delete.iter().any(|delete| delete.adapter == a.name_any()));
+        let services = dgd.spec.services.as_mut().unwrap();
+        for Sync { service, to, .. } in &done.sync {
+            let service = services.get_mut(service).unwrap().as_mut().unwrap();
+            service.replicas = i32::try_from(to.get()).ok();
+        }
+        for Status { adapter: name, .. } in &done.status {
+            let told = adapters.iter_mut().find(|a| a.name_any() == *name).unwrap();
+            let spec = told.spec.clone();
+            told.status = adapter(&spec.dgd_ref.service_name, spec.replicas).status;
+        }
+        assert_eq!((done.create.len(), done.repair.len(), done.delete.len()), (1, 1, 2));
+        assert_eq!((done.sync.len(), done.status.len()), (1, 2));
+        assert_eq!(plan(&dgd, &adapters.iter().collect::<Vec<_>>()), Plan::default());
     }
 
     #[test]

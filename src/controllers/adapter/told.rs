@@ -76,40 +76,54 @@ impl Teller {
         Self { listener: Box::new(listener), last: Mutex::new(BTreeMap::new()) }
     }
 
-    /// Logs what is new, and hands everything to the listener.
-    pub(super) fn tell(&self, told: Told) {
-        match &told {
+    /// Logs what is new, and hands everything to the listener. Says whether it was new.
+    pub(super) fn tell(&self, told: Told) -> bool {
+        let is_new = match &told {
             Told::Changed { dgd, change } => {
                 self.forget(dgd);
                 tracing::info!(dgd, %change, "adapter");
+                true
             }
             Told::Remarked { dgd, remark } => {
                 let remark = remark.to_string();
-                if self.is_new(&format!("{dgd} {remark}"), &remark) {
+                let is_new = self.is_new(&format!("{dgd} {remark}"), &remark);
+                if is_new {
                     tracing::warn!(dgd, remark, "adapter");
                 }
+                is_new
             }
             Told::Failed { dgd, label, error } => {
-                if self.is_new(dgd, error) {
+                let is_new = self.is_new(dgd, error);
+                if is_new {
                     tracing::warn!(dgd, label, error, "adapter");
                 }
+                is_new
             }
             Told::Invalid { dgd, why } => {
-                if self.is_new(dgd, why) {
+                let is_new = self.is_new(dgd, why);
+                if is_new {
                     tracing::warn!(dgd, why, "graph cannot be read");
                 }
+                is_new
             }
             Told::DgdMissing { dgd, adapter } => {
-                if self.is_new(dgd, adapter) {
+                let is_new = self.is_new(dgd, adapter);
+                if is_new {
                     tracing::warn!(dgd, adapter, "adapter names a graph that does not exist");
                 }
+                is_new
             }
             Told::WatchFails { resource, label, error } => {
                 tracing::warn!(resource, label, error, "watch");
+                true
             }
-            Told::WatchWorks { resource } => tracing::info!(resource, "watch works again"),
-        }
+            Told::WatchWorks { resource } => {
+                tracing::info!(resource, "watch works again");
+                true
+            }
+        };
         (self.listener)(&told);
+        is_new
     }
 
     /// Tells that a watch fails, where it worked before or failed otherwise.

@@ -1,6 +1,6 @@
 //! The replica inventory of one graph: what is asked for, what serves, what starts, what drains.
 //!
-//! Reading order: [`read`] gathers, `count` counts pods, [`roles`] finds the services that a plan is
+//! Reading order: [`read`] gathers, `count` counts pods, [`resolve`] finds the services that a plan is
 //! about, `model` reads the model's name off a command line.
 
 mod count;
@@ -13,4 +13,4 @@ pub use read::{
     DesiredSource, DgdInventory, InventoryError, InventoryOptions, PodSource, ServiceInventory,
     read,
 };
-pub use roles::{RoleError, find, find_model};
+pub use roles::{RoleError, find, find_model, resolve};

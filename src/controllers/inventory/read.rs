@@ -8,10 +8,10 @@ use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use thiserror::Error;
 
-use super::count;
+use super::{count, roles};
 use crate::api::{DynamoGraphDeployment, DynamoGraphDeploymentScalingAdapter, names};
 use crate::controllers::client::{Call, CallError, within};
-use crate::observe::PoolInventory;
+use crate::observe::{Inventory, Missing, PoolInventory, Role, Signal};
 use crate::units::{Replicas, Timestamp};
 
 /// How an inventory is read.
@@ -43,6 +43,28 @@ pub struct ServiceInventory {
     pub adapter_enabled: bool,
     /// Where the desired number is from.
     pub desired_from: DesiredSource,
+}
+
+impl DgdInventory {
+    /// The inventory as a plan sees it: by role, the service being the one that the configuration
+    /// names or the one that [`roles::find`] finds. A role without a service is missing with the
+    /// reason.
+    #[must_use]
+    pub fn by_role<'a>(
+        &self,
+        pools: impl IntoIterator<Item = (Role, Option<&'a str>)>,
+    ) -> Inventory {
+        let pools = pools.into_iter().map(|(role, named)| {
+            let found = roles::resolve(&self.dgd, role, named);
+            let signal = match found.map(|service| self.services.get(service)) {
+                Ok(Some(service)) => Signal::Fresh { value: service.pool.clone(), at: self.at },
+                Ok(None) => Signal::missing(Missing::NoSeries),
+                Err(error) => Signal::missing(Missing::Unusable { detail: error.to_string() }),
+            };
+            (role, signal)
+        });
+        Inventory { pools: pools.collect() }
+    }
 }
 
 /// Where counts are from.

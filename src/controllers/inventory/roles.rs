@@ -30,6 +30,16 @@ pub enum RoleError {
         /// The services, in order.
         services: Vec<String>,
     },
+    /// The configuration names a service that the graph does not have.
+    #[error("DGD {dgd} has no service {service}; it has {}", known.join(", "))]
+    Unknown {
+        /// The graph.
+        dgd: String,
+        /// The service named.
+        service: String,
+        /// The services of the graph, in order.
+        known: Vec<String>,
+    },
     /// No worker's command line names the model.
     #[error(
         "no --served-model-name, --model-name or --model on the command line of service {}",
@@ -87,6 +97,25 @@ pub fn find(dgd: &DynamoGraphDeployment, role: Role) -> Result<&str, RoleError> 
             services: several.iter().map(ToString::to_string).collect(),
         }),
     }
+}
+
+/// The service that the configuration names for a role, or the one found by [`find`].
+///
+/// # Errors
+///
+/// Where the graph has no service of that name, or none is named and [`find`] fails.
+pub fn resolve<'a>(
+    dgd: &'a DynamoGraphDeployment,
+    role: Role,
+    named: Option<&str>,
+) -> Result<&'a str, RoleError> {
+    let Some(named) = named else { return find(dgd, role) };
+    let found = dgd.services().map(|(name, _)| name).find(|name| *name == named);
+    found.ok_or_else(|| RoleError::Unknown {
+        dgd: dgd.metadata.name.clone().unwrap_or_default(),
+        service: named.to_owned(),
+        known: dgd.services().map(|(name, _)| name.to_owned()).collect(),
+    })
 }
 
 /// The model that these services serve. One that does not say is passed over.
@@ -166,6 +195,17 @@ mod tests {
         assert_eq!(find(&dgd, Role::Prefill), Ok("left"));
         assert_eq!(find(&dgd, Role::Decode), Ok("right"));
         assert!(find(&dgd, Role::Aggregated).is_err());
+    }
+
+    #[test]
+    fn a_service_named_in_the_configuration_is_taken_whatever_its_type() {
+        let dgd = dgd(json!({"odd": {}, "decode": {"subComponentType": "decode"}}));
+        assert_eq!(resolve(&dgd, Role::Decode, Some("odd")), Ok("odd"));
+        assert_eq!(resolve(&dgd, Role::Decode, None), Ok("decode"));
+        assert_eq!(
+            resolve(&dgd, Role::Decode, Some("Odd")).unwrap_err().to_string(),
+            "DGD graph has no service Odd; it has decode, odd"
+        );
     }
 
     #[test]

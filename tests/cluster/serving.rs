@@ -1,0 +1,281 @@
+//! A graph to serve with, the adapter controller beside it, and what tests ask about both.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::rbac::v1::PolicyRule;
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::ApiResource;
+use kube::{Client, CustomResourceExt};
+use serde_json::{Value, json};
+use sla_planner::api::{DynamoGraphDeployment, DynamoGraphDeploymentScalingAdapter, crds, names};
+use sla_planner::controllers::adapter::{self, AdapterOptions, Told};
+use sla_planner::controllers::client::{client_of, connect_by};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OnceCell, oneshot, watch};
+
+use crate::bench::{Bench, Namespace, User, eventually, rule};
+
+/// What anything in a running cluster takes at most when the machine is busy.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// Longest time for one call.
+pub(crate) const CALL: Duration = Duration::from_secs(10);
+
+/// Name of the graph.
+pub(crate) const DGD: &str = "llama";
+
+/// Two services, of which `Decode` has an adapter.
+pub(crate) fn two_services() -> Value {
+    let gpus = json!({"limits": {"gpu": "1"}});
+    json!({
+        "backendFramework": "vllm",
+        "services": {
+            "Decode": {
+                "componentType": "worker", "subComponentType": "decode", "replicas": 2,
+                "resources": gpus, "scalingAdapter": {"enabled": true}
+            },
+            "Prefill": {
+                "componentType": "worker", "subComponentType": "prefill", "replicas": 1,
+                "resources": gpus
+            }
+        }
+    })
+}
+
+/// The rights that the adapter controller needs.
+pub(crate) fn controller_rules() -> Vec<PolicyRule> {
+    vec![
+        rule("nvidia.com", &[names::DGD_PLURAL], &["get", "list", "watch", "patch"]),
+        rule(
+            "nvidia.com",
+            &[names::DGDSA_PLURAL],
+            &["get", "list", "watch", "create", "patch", "delete"],
+        ),
+        rule("nvidia.com", &["dynamographdeploymentscalingadapters/status"], &["patch"]),
+        rule("", &["events"], &["create", "patch"]),
+    ]
+}
+
+/// The rights that the planner needs for one graph.
+pub(crate) fn planner_rules() -> Vec<PolicyRule> {
+    vec![
+        rule("nvidia.com", &[names::DGD_PLURAL], &["get", "patch"]),
+        rule("nvidia.com", &["dynamographdeploymentscalingadapters/scale"], &["get", "patch"]),
+        rule("nvidia.com", &[names::DGDSA_PLURAL], &["get"]),
+        rule("", &["pods"], &["list"]),
+    ]
+}
+
+/// The controller at work in one namespace, with just the rights it needs.
+pub(crate) struct Controller {
+    heard: Arc<Mutex<Vec<Told>>>,
+    pub(crate) stop: Option<oneshot::Sender<()>>,
+    pub(crate) task: tokio::task::JoinHandle<()>,
+}
+
+impl Controller {
+    pub(crate) async fn start(ns: &Namespace) -> Self {
+        let user = ns.token(controller_rules()).await;
+        Self::start_with(ns, client_through(&user, None).await)
+    }
+
+    pub(crate) fn start_with(ns: &Namespace, client: Client) -> Self {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let options = AdapterOptions {
+            namespace: Some(ns.name().to_owned()),
+            call_deadline: CALL,
+            instance: "test".to_owned(),
+            ..AdapterOptions::default()
+        };
+        let told = {
+            let heard = Arc::clone(&heard);
+            move |told: &Told| heard.lock().expect("no listener panics").push(told.clone())
+        };
+        let task = tokio::spawn(adapter::run(client, options, async { drop(stopped.await) }, told));
+        Self { heard, stop: Some(stop), task }
+    }
+
+    pub(crate) fn heard(&self) -> Vec<Told> {
+        self.heard.lock().expect("no listener panics").clone()
+    }
+
+    /// The adapter, when the controller has made it.
+    pub(crate) async fn adapter(
+        &self,
+        ns: &Namespace,
+        name: &str,
+    ) -> DynamoGraphDeploymentScalingAdapter {
+        let adapters = adapters(ns).await;
+        eventually(&format!("adapter {name}"), SOON, async || {
+            let found = adapters.get(name).await;
+            found.map_err(|error| format!("{error}; heard {:?}", self.heard()))
+        })
+        .await
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A way to the API server that can be cut.
+pub(crate) struct Proxy {
+    url: String,
+    cut: watch::Sender<bool>,
+}
+
+impl Proxy {
+    pub(crate) async fn start(server: &str) -> Self {
+        let server = server.trim_start_matches("https://").trim_end_matches('/').to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (cut, is_cut) = watch::channel(false);
+        tokio::spawn(async move {
+            while let Ok((mut from, _)) = listener.accept().await {
+                let (server, mut is_cut) = (server.clone(), is_cut.clone());
+                tokio::spawn(async move {
+                    let pass = async {
+                        let mut to = TcpStream::connect(server).await?;
+                        copy_bidirectional(&mut from, &mut to).await
+                    };
+                    tokio::select! {
+                        biased;
+                        _ = is_cut.wait_for(|cut| *cut) => {}
+                        ended = pass => drop(ended),
+                    }
+                });
+            }
+        });
+        Self { url: format!("https://{address}"), cut }
+    }
+
+    /// Cuts every connection and lets no new one through, or lets them through again.
+    pub(crate) fn cut(&self, cut: bool) {
+        self.cut.send_replace(cut);
+    }
+}
+
+/// A client as the product makes it, for a user of the bench.
+pub(crate) async fn client_through(user: &User, proxy: Option<&Proxy>) -> Client {
+    let file = user.kubeconfig();
+    let Some(proxy) = proxy else {
+        return connect_by(file, Some("bench")).await.expect("a client");
+    };
+    let kubeconfig = Kubeconfig::read_from(file).expect("a kubeconfig");
+    let first = KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &first);
+    let mut config = config.await.expect("the bench's kubeconfig is complete");
+    config.cluster_url = proxy.url.parse().expect("a URL");
+    client_of(config).expect("a client")
+}
+
+/// A namespace of a cluster that knows our three kinds.
+pub(crate) async fn namespace(name: &str) -> Namespace {
+    static INSTALLED: OnceCell<()> = OnceCell::const_new();
+    let bench = Bench::get().await;
+    let install = async || {
+        bench.apply_file(concat!(env!("CARGO_MANIFEST_DIR"), "/crds")).await;
+        let names: Vec<_> = crds()
+            .iter()
+            .map(|crd| format!("crd/{}", crd.metadata.name.as_deref().unwrap_or_default()))
+            .collect();
+        let mut args = vec!["wait", "--for=condition=Established", "--timeout=60s"];
+        args.extend(names.iter().map(String::as_str));
+        bench.kubectl(&args).await.success();
+    };
+    INSTALLED.get_or_init(install).await;
+    bench.namespace(name).await
+}
+
+pub(crate) async fn create_dgd(ns: &Namespace, spec: Value) {
+    let created = raw_dgds(ns).await.create(&PostParams::default(), &raw_object(DGD, spec)).await;
+    created.expect("the API server takes the graph");
+}
+
+pub(crate) fn raw_object(name: &str, spec: Value) -> DynamicObject {
+    let mut object = DynamicObject::new(name, &DynamoGraphDeployment::api_resource());
+    object.data = json!({"spec": spec});
+    object
+}
+
+pub(crate) async fn raw_dgds(ns: &Namespace) -> Api<DynamicObject> {
+    let resource: ApiResource = DynamoGraphDeployment::api_resource();
+    Api::namespaced_with(ns.admin().await, ns.name(), &resource)
+}
+
+/// The graph as the API server has it, with every field.
+pub(crate) async fn raw_dgd(ns: &Namespace) -> DynamicObject {
+    raw_dgds(ns).await.get(DGD).await.expect("the graph")
+}
+
+pub(crate) async fn patch_dgd(ns: &Namespace, patch: Value) {
+    let dgds = raw_dgds(ns).await;
+    dgds.patch(DGD, &PatchParams::default(), &Patch::Merge(&patch)).await.expect("a patched graph");
+}
+
+pub(crate) async fn adapters(ns: &Namespace) -> Api<DynamoGraphDeploymentScalingAdapter> {
+    ns.api().await
+}
+
+pub(crate) async fn no_adapter(ns: &Namespace, name: &str) {
+    let adapters = adapters(ns).await;
+    eventually(&format!("adapter {name} to go"), SOON, async || {
+        match adapters.get_opt(name).await {
+            Ok(None) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+pub(crate) async fn dgd_asks_for(ns: &Namespace, service: &str, replicas: u32) {
+    let dgds: Api<DynamoGraphDeployment> = ns.api().await;
+    eventually(&format!("{replicas} replicas of {service} in the graph"), SOON, async || {
+        let dgd = dgds.get(DGD).await.map_err(|error| error.to_string())?;
+        let found = dgd.service(service).map(|service| service.replicas().get());
+        if found == Some(replicas) { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await;
+}
+
+pub(crate) async fn ready_pods(ns: &Namespace, service: &str, count: usize) {
+    let pods: Api<Pod> = ns.api().await;
+    let selector = names::adapter_selector(DGD, service);
+    eventually(&format!("{count} ready pods of {service}"), SOON, async || {
+        let list = pods.list(&ListParams::default().labels(&selector)).await;
+        let list = list.map_err(|error| error.to_string())?;
+        let ready = |pod: &&Pod| {
+            let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+            conditions
+                .is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
+        };
+        let found = (list.items.len(), list.items.iter().filter(ready).count());
+        if found == (count, count) { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await;
+}
+
+pub(crate) async fn has_event(ns: &Namespace, reason: &str, message: &str) {
+    let events: Api<Event> = ns.api().await;
+    eventually(&format!("event {reason}: {message}"), SOON, async || {
+        let list = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        let said: Vec<_> = list
+            .into_iter()
+            .map(|event| (event.reason.unwrap_or_default(), event.message.unwrap_or_default()))
+            .collect();
+        if said.iter().any(|(r, m)| r == reason && m == message) {
+            Ok(())
+        } else {
+            Err(format!("{said:?}"))
+        }
+    })
+    .await;
+}
