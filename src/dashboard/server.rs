@@ -52,7 +52,6 @@ fn router(metrics: Metrics, health: Health) -> Router {
     Router::new().route("/metrics", get(page)).with_state(metrics).merge(probes)
 }
 
-#[expect(clippy::unused_async, reason = "a handler is a future")]
 async fn page(State(metrics): State<Metrics>) -> Response {
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics.page()).into_response()
 }
