@@ -1,1 +1,86 @@
-//! The room `cli`.
+//! The command line: one file per subcommand, flags → options → call.
+//!
+//! Data goes to standard output, talk to standard error. How a command ends is in [`exit`].
+
+pub mod docs;
+pub mod exit;
+
+mod crd;
+mod files;
+mod predict;
+mod run;
+mod validate;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use exit::CliError;
+
+/// Keeps a TTFT and ITL promise on Kubernetes with the fewest GPUs.
+#[derive(Debug, Parser)]
+#[command(name = "sla-planner", version, propagate_version = true, max_term_width = 100)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Predicts the fleet that keeps a promise under a load; needs no cluster.
+    Predict(Box<predict::Args>),
+    /// Plans for one DynamoGraphDeployment and scales it.
+    Run(run::Args),
+    /// Checks a configuration file without a cluster.
+    Validate(validate::Args),
+    /// Prints the custom resource definitions, or writes them to a folder.
+    Crd(crd::Args),
+    /// Prints the reference documents, or writes them to a folder.
+    Docs(docs::Args),
+}
+
+/// Runs the command line and answers the code to exit with.
+#[must_use]
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match Args::try_parse_from(args) {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version go to standard output with code 0, mistakes to standard error.
+            let code = if error.use_stderr() { exit::Exit::BadInput.into() } else { ExitCode::SUCCESS };
+            return if error.print().is_ok() { code } else { exit::Exit::Failed.into() };
+        }
+    };
+    let done = match args.command {
+        Command::Predict(args) => predict::main(&args),
+        Command::Run(args) => run::main(&args),
+        Command::Validate(args) => validate::main(&args),
+        Command::Crd(args) => crd::main(&args),
+        Command::Docs(args) => docs::main(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            error.exit.into()
+        }
+    }
+}
+
+/// Says on standard error why the command failed.
+#[expect(clippy::print_stderr, reason = "the command line talks to people here")]
+fn complain(error: &CliError) {
+    eprintln!("{error}");
+}
+
+/// Prints a result on standard output. A reader that went away (`| head`) is no failure.
+fn say(text: &str) -> Result<(), CliError> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("write to standard output").into())
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

@@ -53,6 +53,18 @@ impl Meta {
         };
         Ok(Self { model, gpus })
     }
+
+    /// What is absent here, from the keys of a sweep: an engine has `tp * pp * dp` GPUs.
+    pub(super) fn or_keys_of(mut self, fields: &Fields) -> Self {
+        let number = |key| fields.key(key).and_then(|v| v.parse::<u32>().ok());
+        let of_keys = || {
+            let others = number("pp").unwrap_or(1).checked_mul(number("dp").unwrap_or(1))?;
+            number("tp")?.checked_mul(others).filter(|n| *n > 0).map(Gpus::new)
+        };
+        self.gpus = self.gpus.or_else(of_keys);
+        self.model = self.model.or_else(|| fields.key("model").map(str::to_owned));
+        self
+    }
 }
 
 impl EngineProfile {
@@ -136,7 +148,7 @@ impl EngineProfile {
         self.model.as_deref()
     }
 
-    /// GPUs of one engine: as `meta.json` states them, else as the prefill table implies
+    /// GPUs of one engine: as stated ([`EngineProfile::gpus_stated`]), else as the prefill table implies
     /// ([`EngineProfile::gpus_implied`]), else `None`.
     #[must_use]
     pub fn gpus_per_engine(&self) -> Option<Gpus> {
@@ -146,7 +158,7 @@ impl EngineProfile {
         })
     }
 
-    /// GPUs of one engine as `meta.json` states them.
+    /// GPUs of one engine as `meta.json` states them, or the keys of a pre-swept table.
     #[must_use]
     pub const fn gpus_stated(&self) -> Option<Gpus> {
         self.gpus_stated

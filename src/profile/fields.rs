@@ -19,6 +19,8 @@ pub(super) struct Fields {
     /// The file, for messages.
     pub(super) file: String,
     columns: BTreeMap<String, Column>,
+    /// Keys of the sweep chosen (`tp`, `model`), where the file has them.
+    keys: BTreeMap<String, String>,
 }
 
 #[derive(Debug)]
@@ -50,11 +52,16 @@ impl Fields {
         fields.iter().any(|f| self.columns.contains_key(*f))
     }
 
+    /// What the sweep says of itself under a key.
+    pub(super) fn key(&self, name: &str) -> Option<&str> {
+        self.keys.get(name).map(String::as_str)
+    }
+
     /// From plain columns.
     pub(super) fn from_columns(file: &str, columns: &[(&str, Vec<f64>)]) -> Self {
         let columns =
             columns.iter().map(|(n, v)| ((*n).to_owned(), Column::Numbers(v.clone()))).collect();
-        Self { file: file.to_owned(), columns }
+        Self { file: file.to_owned(), columns, keys: BTreeMap::new() }
     }
 }
 
@@ -82,7 +89,7 @@ pub(super) fn from_json(file: &str, object: &Map<String, Value>) -> Fields {
         .filter(|(name, _)| PREFILL.contains(&name.as_str()) || DECODE.contains(&name.as_str()))
         .map(|(name, value)| (name.clone(), json_column(value)))
         .collect();
-    Fields { file: file.to_owned(), columns }
+    Fields { file: file.to_owned(), columns, keys: BTreeMap::new() }
 }
 
 fn json_column(value: &Value) -> Column {
@@ -130,8 +137,8 @@ pub(super) fn from_npz(
         .filter(|(name, array)| is_data(name) && array.shape.len() == 2)
         .map(|(_, array)| array.shape[0])
         .max();
-    let row = match rows {
-        None => 0,
+    let (row, keys) = match rows {
+        None => (0, BTreeMap::new()),
         Some(rows) => choose_row(file, &arrays, rows, choice)?,
     };
     let columns = arrays
@@ -139,7 +146,7 @@ pub(super) fn from_npz(
         .filter(|(name, _)| is_data(name))
         .map(|(name, array)| (name.clone(), npz_column(array, rows, row)))
         .collect();
-    Ok(Fields { file: file.to_owned(), columns })
+    Ok(Fields { file: file.to_owned(), columns, keys })
 }
 
 fn npz_column(array: &Array, rows: Option<usize>, row: usize) -> Column {
@@ -160,13 +167,13 @@ fn npz_column(array: &Array, rows: Option<usize>, row: usize) -> Column {
     }
 }
 
-/// The row whose key columns have the values chosen.
+/// The row whose key columns have the values chosen, and the keys of it.
 fn choose_row(
     file: &str,
     arrays: &BTreeMap<String, Array>,
     rows: usize,
     choice: &[(String, String)],
-) -> Result<usize, ProfileError> {
+) -> Result<(usize, BTreeMap<String, String>), ProfileError> {
     let keys: Vec<(&str, Vec<String>)> = arrays
         .iter()
         .filter(|(name, _)| !PREFILL.contains(&name.as_str()) && !DECODE.contains(&name.as_str()))
@@ -185,9 +192,15 @@ fn choose_row(
     };
     let fitting: Vec<usize> = (0..rows).filter(|&row| fits(row)).collect();
     let listed = || {
+        // What all rows agree on does not help to choose, unless there is nothing else.
+        let differs = |values: &[String]| values.iter().any(|v| *v != values[0]);
+        let any = keys.iter().any(|(_, values)| differs(values));
         let name_row = |row: usize| {
-            let cells: Vec<String> =
-                keys.iter().map(|(name, values)| format!("{name}={}", values[row])).collect();
+            let cells: Vec<String> = keys
+                .iter()
+                .filter(|(_, values)| differs(values) || !any)
+                .map(|(name, values)| format!("{name}={}", values[row]))
+                .collect();
             format!("[{row}] {}", cells.join(" "))
         };
         // A file with thousands of rows would drown the message.
@@ -198,7 +211,10 @@ fn choose_row(
         text.join("; ")
     };
     match fitting.as_slice() {
-        [row] => Ok(*row),
+        [row] => {
+            let keys = keys.iter().map(|(name, v)| ((*name).to_owned(), v[*row].clone())).collect();
+            Ok((*row, keys))
+        }
         [] => Err(ProfileError::NoRow {
             file: file.to_owned(),
             wanted: choice.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" "),

@@ -75,11 +75,9 @@ pub(super) fn read(files: &ProfileFiles) -> Result<Read, ProfileError> {
         None => Meta::default(),
         Some(file) => Meta::from_object(&file.name, &json_object(&file.name, &file.bytes)?)?,
     };
-    Ok(Read {
-        prefill: read_one(prefill, &files.row)?,
-        decode: read_one(decode, &files.row)?,
-        meta,
-    })
+    let (prefill, decode) = (read_one(prefill, &files.row)?, read_one(decode, &files.row)?);
+    let meta = meta.or_keys_of(&prefill);
+    Ok(Read { prefill, decode, meta })
 }
 
 fn read_one(file: &ProfileFile, row: &[(String, String)]) -> Result<Fields, ProfileError> {

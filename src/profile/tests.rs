@@ -19,6 +19,19 @@ const PREFILL_JSON: &str = r#"{"prefill_isl":[100,1100,2100],"prefill_ttft":[20,
 const DECODE_JSON: &str = r#"{"x_kv_usage":[0.025,0.25,0.05,0.5],"y_context_length":[1000,1000,2000,2000],
     "z_itl":[5,7,5.5,9],"z_thpt_per_gpu":[200,1428.6,181.8,1111.1],"max_kv_tokens":40000}"#;
 
+/// The sweep of `tp` GPUs in the table of Llama 3.3 70B on H100 that Dynamo 0.9.0 ships.
+pub(super) fn shipped_h100(tp: &str) -> EngineProfile {
+    let mut files = files(&[
+        (
+            "prefill.npz",
+            include_bytes!("../../tests/data/profile/dynamo-0.9.0/h100_70b/prefill.npz"),
+        ),
+        ("decode.npz", include_bytes!("../../tests/data/profile/dynamo-0.9.0/h100_70b/decode.npz")),
+    ]);
+    files.row = vec![("tp".to_owned(), tp.to_owned())];
+    EngineProfile::from_files(&files).unwrap()
+}
+
 fn files(list: &[(&str, &[u8])]) -> ProfileFiles {
     ProfileFiles {
         place: "here".to_owned(),
@@ -78,8 +91,7 @@ fn a_sweep_is_chosen_by_its_keys() {
     let text = EngineProfile::from_files(&two).unwrap_err().to_string();
     assert_eq!(
         text,
-        "prefill.npz holds 2 sweeps that fit; choose one by its keys: [0] gpu_type=h200_sxm tp=1; \
-         [1] gpu_type=h200_sxm tp=2"
+        "prefill.npz holds 2 sweeps that fit; choose one by its keys: [0] tp=1; [1] tp=2"
     );
     two.row = vec![("tp".to_owned(), "2".to_owned())];
     let p = EngineProfile::from_files(&two).unwrap();
@@ -89,6 +101,28 @@ fn a_sweep_is_chosen_by_its_keys() {
     two.row = vec![("tp".to_owned(), "8".to_owned())];
     let text = EngineProfile::from_files(&two).unwrap_err().to_string();
     assert!(text.starts_with("prefill.npz has no sweep with tp=8; it holds: [0]"), "{text}");
+}
+
+#[test]
+fn the_tables_that_dynamo_ships_are_read() {
+    let h200 = load(&[
+        (
+            "prefill.npz",
+            include_bytes!("../../tests/data/profile/dynamo-0.9.0/h200_8b/prefill.npz"),
+        ),
+        ("decode.npz", include_bytes!("../../tests/data/profile/dynamo-0.9.0/h200_8b/decode.npz")),
+    ])
+    .unwrap();
+    let json = library::get(library::DEFAULT).unwrap();
+    assert_eq!(h200.prefill(), json.prefill());
+    assert_eq!(h200.decode(), json.decode());
+    assert_eq!((h200.model(), h200.gpus_stated()), (json.model(), json.gpus_stated()));
+    let h100 = shipped_h100("4");
+    assert_eq!(h100.model(), Some("nvidia/Llama-3.3-70B-Instruct-FP8"));
+    // Shipped with throughput divided by 8 and not by 4.
+    let (stated, implied) = (Gpus::new(4), h100.gpus_implied().unwrap());
+    assert!((implied - 8.0).abs() < 1e-6);
+    assert!(lint(&h100).contains(&Finding::GpuCount { stated, implied }));
 }
 
 #[test]
@@ -258,6 +292,23 @@ fn the_linter_finds_a_wrong_gpu_count() {
     let found = lint(&p);
     assert!(found.iter().any(|f| matches!(f, Finding::GpuCount { .. })), "{found:?}");
     assert!(found.iter().any(|f| matches!(f, Finding::LittlesLaw { points: 4, .. })), "{found:?}");
+}
+
+#[test]
+fn shipped_profiles_never_fall() {
+    for name in library::names() {
+        let p = library::get(name).unwrap();
+        let steps: Vec<f64> = (0..60).map(|i| 1.2_f64.powi(i)).collect();
+        let ttft = |x: f64| p.prefill().ttft(x).value;
+        assert!(steps.windows(2).all(|w| ttft(w[0]) <= ttft(w[1])), "{name}");
+        let at = |b: f64, c: f64| p.decode().itl(b, c).value.get();
+        for &fixed in &steps {
+            for w in steps.windows(2) {
+                assert!(at(w[1], fixed) >= at(w[0], fixed) * (1.0 - 1e-12), "{name} {w:?} {fixed}");
+                assert!(at(fixed, w[1]) >= at(fixed, w[0]) * (1.0 - 1e-12), "{name} {fixed} {w:?}");
+            }
+        }
+    }
 }
 
 fn any_prefill() -> impl Strategy<Value = Vec<(f64, f64)>> {

@@ -73,7 +73,8 @@ impl Prometheus {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Scrapes these targets from now on; Prometheus notices within a moment.
+    /// Scrapes these targets from now on; Prometheus collects such changes for up to five
+    /// seconds. The same holds for its first scrape.
     pub(crate) fn set_targets(&self, targets: &[Target]) {
         let entries: Vec<Value> = targets
             .iter()
@@ -98,6 +99,8 @@ impl Prometheus {
             format!("--config.file={}", dir.join("prometheus.json").display()),
             format!("--storage.tsdb.path={}", dir.join("data").display()),
             format!("--web.listen-address=127.0.0.1:{}", self.port),
+            // New targets are scraped at once instead of every five seconds.
+            "--scrape.discovery-reload-interval=100ms".to_owned(),
             "--log.level=warn".to_owned(),
         ];
         let mut process = Guarded::start("prometheus", dir, "prometheus", args, &[]);

@@ -1,5 +1,11 @@
 //! Tests against a real control plane, a real Prometheus and a real kubectl: the
 //! processes of `tests/bench`.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests look at the machine, and say with a panic what they found"
+)]
 
 #[path = "../bench/mod.rs"]
 mod bench;

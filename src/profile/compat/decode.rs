@@ -139,6 +139,7 @@ mod tests {
     use super::super::DynamoPrefill;
     use super::*;
     use crate::profile::library;
+    use crate::profile::tests::shipped_h100;
     use crate::units::Tokens;
 
     fn close(got: f64, printed: f64, digits: i32) {
@@ -146,50 +147,122 @@ mod tests {
         assert!((got - printed).abs() <= 0.5001 * step, "got {got}, printed {printed}");
     }
 
-    /// Values printed by Dynamo 0.9.0 for its shipped H200 profile of Llama 3.1 8B.
+    /// One column of what Dynamo 0.9.0 printed for the tables it ships.
+    struct Printed {
+        profile: EngineProfile,
+        /// TTFT in ms and tokens/s/GPU at 777, 3000, 8000, 50 and 20000 tokens.
+        prefill: [(f64, f64); 5],
+        /// ITL in ms and tokens/s/GPU at batch 8 of 1000 tokens, and at batch 32 of 3075.
+        decode: [(f64, f64); 2],
+        /// Tokens/s/GPU, ITL and KV usage for 20 ms at 3075 tokens, 50 at 8000, 5 at 3075.
+        best: [(f64, f64, f64); 3],
+    }
+
+    fn printed() -> [Printed; 4] {
+        [
+            Printed {
+                profile: library::get(library::DEFAULT).unwrap(),
+                prefill: [
+                    (33.3266, 22504.273),
+                    (60.4587, 49481.094),
+                    (165.0618, 48548.637),
+                    (19.5252, 5121.584),
+                    (375.4826, 43602.551),
+                ],
+                decode: [(5.8668, 1740.250), (7.9613, 3433.225)],
+                best: [
+                    (6180.580, 19.6705, 0.4040),
+                    (3156.576, 33.7199, 1.0),
+                    (446.726, 4.6610, 0.0101),
+                ],
+            },
+            Printed {
+                profile: shipped_h100("8"),
+                prefill: [
+                    (88.3344, 1395.293),
+                    (84.3992, 3348.406),
+                    (339.3188, 3031.981),
+                    (18.9815, 658.538),
+                    (703.8307, 2909.080),
+                ],
+                decode: [(11.3243, 235.768), (25.8711, 887.094)],
+                best: [(878.511, 19.9490, 0.3232), (1253.860, 34.8535, 1.0), (13.188, 9.4602, 0.0)],
+            },
+            Printed {
+                profile: shipped_h100("4"),
+                prefill: [
+                    (61.7538, 1250.864),
+                    (175.8321, 2177.192),
+                    (481.0700, 2079.410),
+                    (23.4231, 533.662),
+                    (1132.6963, 1807.634),
+                ],
+                decode: [(14.3937, 187.150), (37.7588, 601.130)],
+                best: [(466.171, 19.5930, 0.1616), (975.157, 44.3677, 1.0), (10.276, 12.1427, 0.0)],
+            },
+            Printed {
+                profile: shipped_h100("2"),
+                prefill: [
+                    (91.5106, 838.097),
+                    (285.1592, 1344.570),
+                    (804.7034, 1242.388),
+                    (32.4609, 385.079),
+                    (1957.1036, 1046.189),
+                ],
+                decode: [(20.0694, 134.886), (53.9307, 421.640)],
+                best: [
+                    (102.425, 19.6676, 0.0404),
+                    (265.797, 49.7678, 0.6061),
+                    (7.096, 17.5863, 0.0),
+                ],
+            },
+        ]
+    }
+
     #[test]
     fn prefill_answers_as_dynamo_printed() {
-        let p = DynamoPrefill::new(&library::get(library::DEFAULT).unwrap()).unwrap();
-        for (isl, ttft, throughput) in [
-            (777.0, 33.3266, 22504.273),
-            (3000.0, 60.4587, 49481.094),
-            (8000.0, 165.0618, 48548.637),
-            (50.0, 19.5252, 5121.584),
-            (20_000.0, 375.4826, 43602.551),
-        ] {
-            close(p.ttft(isl), ttft, 4);
-            close(p.throughput_per_gpu(isl), throughput, 3);
+        for Printed { profile, prefill, .. } in printed() {
+            let p = DynamoPrefill::new(&profile).unwrap();
+            for (isl, (ttft, throughput)) in
+                [777.0, 3000.0, 8000.0, 50.0, 20_000.0].into_iter().zip(prefill)
+            {
+                close(p.ttft(isl), ttft, 4);
+                close(p.throughput_per_gpu(isl), throughput, 3);
+            }
         }
     }
 
     #[test]
     fn decode_answers_as_dynamo_printed() {
-        let d = DynamoDecode::new(&library::get(library::DEFAULT).unwrap()).unwrap();
-        for (batch, context, itl, throughput, cell) in
-            [(8.0, 1000.0, 5.8668, 1740.250, (1, 7)), (32.0, 3075.0, 7.9613, 3433.225, (10, 22))]
-        {
-            assert_eq!(d.cell(batch, context), cell.1 * CELLS + cell.0);
-            close(d.itl(batch, context), itl, 4);
-            close(d.throughput_per_gpu(batch, context), throughput, 3);
-        }
-        for (target, context, throughput, itl, kv, digits) in [
-            (20.0, 3075.0, 6180.580, 19.6705, 0.4040, 4),
-            (50.0, 8000.0, 3156.576, 33.7199, 1.0, 1),
-            (5.0, 3075.0, 446.726, 4.6610, 0.0101, 4),
-        ] {
-            let best = d.best_throughput_per_gpu(target, context);
-            close(best.throughput_per_gpu, throughput, 3);
-            close(best.itl, itl, 4);
-            close(best.kv_usage, kv, digits);
+        for Printed { profile, decode, best, .. } in printed() {
+            let d = DynamoDecode::new(&profile).unwrap();
+            for ((batch, context), (itl, throughput)) in
+                [(8.0, 1000.0), (32.0, 3075.0)].into_iter().zip(decode)
+            {
+                close(d.itl(batch, context), itl, 4);
+                close(d.throughput_per_gpu(batch, context), throughput, 3);
+            }
+            for ((target, context), (throughput, itl, kv)) in
+                [(20.0, 3075.0), (50.0, 8000.0), (5.0, 3075.0)].into_iter().zip(best)
+            {
+                let best = d.best_throughput_per_gpu(target, context);
+                close(best.throughput_per_gpu, throughput, 3);
+                close(best.itl, itl, 4);
+                close(best.kv_usage, kv, 4);
+            }
         }
     }
 
     #[test]
     fn the_surface_overshoots_as_published() {
         let d = DynamoDecode::new(&library::get(library::DEFAULT).unwrap()).unwrap();
-        assert_eq!(d.throughput.iter().filter(|&&t| t < 0.0).count(), 4);
+        let negative = |d: &DynamoDecode| d.throughput.iter().filter(|&&t| t < 0.0).count();
+        assert_eq!(negative(&d), 4);
         let lowest = d.throughput.iter().copied().fold(f64::MAX, f64::min);
         close(lowest, -19.0, 0);
+        for (tp, cells) in [("8", 1039), ("4", 1135), ("2", 1225)] {
+            assert_eq!(negative(&DynamoDecode::new(&shipped_h100(tp)).unwrap()), cells);
+        }
     }
 
     #[test]

@@ -1,0 +1,121 @@
+//! How a command ends: the exit codes, and errors that carry one.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// Every exit code with its name and meaning, for the documentation.
+pub const CODES: [(u8, &str, &str); 6] = [
+    (0, "ok", "The command did what it was asked, or ended on SIGTERM or SIGINT as it should."),
+    (1, "failed", "Something failed that no other code names, such as a full disk."),
+    (
+        2,
+        "bad_input",
+        "The command line, configuration, profile or trace cannot be used. Nothing was written.",
+    ),
+    (
+        3,
+        "not_kept",
+        "`predict --check`: no allowed number of replicas keeps the promise under this load.",
+    ),
+    (
+        4,
+        "unreachable",
+        "Prometheus or the API server did not answer where the command cannot do without it.",
+    ),
+    (5, "forbidden", "The API server or Prometheus refused: a right or a token is missing."),
+];
+
+/// The kinds of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// See [`CODES`].
+    Failed,
+    /// See [`CODES`].
+    BadInput,
+    /// See [`CODES`].
+    NotKept,
+    /// See [`CODES`].
+    Unreachable,
+    /// See [`CODES`].
+    Forbidden,
+}
+
+impl Exit {
+    /// The number.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Failed => 1,
+            Self::BadInput => 2,
+            Self::NotKept => 3,
+            Self::Unreachable => 4,
+            Self::Forbidden => 5,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// An error with the code that the process ends with.
+#[derive(Debug)]
+pub struct CliError {
+    /// The code.
+    pub exit: Exit,
+    /// What went wrong, with its causes.
+    pub error: anyhow::Error,
+    /// What to do about it; empty where the error says so itself.
+    pub hint: String,
+}
+
+impl CliError {
+    /// An error of this kind.
+    pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Self { exit, error: error.into(), hint: String::new() }
+    }
+
+    /// Input that cannot be used, in plain words.
+    pub fn bad_input(message: impl fmt::Display) -> Self {
+        Self::new(Exit::BadInput, anyhow::anyhow!("{message}"))
+    }
+
+    /// The same with a line on how to mend it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {:#}", self.error)?;
+        if !self.hint.is_empty() {
+            write!(f, "\nhint: {}", self.hint)?;
+        }
+        Ok(())
+    }
+}
+
+impl From<anyhow::Error> for CliError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(Exit::Failed, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_failure_is_documented() {
+        for exit in
+            [Exit::Failed, Exit::BadInput, Exit::NotKept, Exit::Unreachable, Exit::Forbidden]
+        {
+            assert!(CODES.iter().any(|(code, _, _)| *code == exit.code()), "{exit:?}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Reading what the command line names: configurations, profiles, traces, the environment.
+
+use std::fs::File;
+use std::io::{BufReader, Read as _};
+use std::path::Path;
+
+use anyhow::{Context as _, anyhow};
+
+use super::exit::{CliError, Exit};
+use crate::profile::{EngineProfile, FILE_NAMES, ProfileError, ProfileFile, ProfileFiles, library};
+use crate::spec::{Config, Defaults};
+use crate::trace::Reader;
+
+/// The longest configuration or profile file that is read: profiles take kilobytes.
+const FILE_LIMIT: u64 = 64 << 20;
+
+/// The variables that NVIDIA's operator injects into a planner pod.
+#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
+pub(super) fn defaults() -> Result<Defaults, CliError> {
+    let var = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let port = match var("PLANNER_PROMETHEUS_PORT") {
+        None => None,
+        Some(text) => Some(text.parse().map_err(|_| {
+            CliError::bad_input(format!(
+                "environment variable PLANNER_PROMETHEUS_PORT: expected a port from 0 to 65535, \
+                 found `{text}`"
+            ))
+        })?),
+    };
+    Ok(Defaults {
+        namespace: var("DYN_PARENT_DGD_K8S_NAMESPACE").or_else(|| var("POD_NAMESPACE")),
+        dgd: var("DYN_PARENT_DGD_K8S_NAME"),
+        dynamo_namespace: var("DYN_NAMESPACE"),
+        prometheus_url: var("PROMETHEUS_ENDPOINT"),
+        metrics_port: port,
+    })
+}
+
+/// Reads and validates a configuration file.
+pub(super) fn config(path: &Path) -> Result<Config, CliError> {
+    let bytes = read(path)?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| CliError::bad_input(format!("{} is not UTF-8 text", path.display())))?;
+    crate::spec::load(&text, &path.display().to_string(), &defaults()?)
+        .map_err(|e| CliError::new(Exit::BadInput, e))
+}
+
+/// Loads a profile by directory, file, or the name of a shipped one.
+pub(super) fn profile(name: &str) -> Result<EngineProfile, CliError> {
+    let path = Path::new(name);
+    let bad = |e: ProfileError| CliError::new(Exit::BadInput, e);
+    if path.is_dir() {
+        let files = files_below(path)?;
+        return EngineProfile::from_files(&files).map_err(bad);
+    }
+    if path.is_file() {
+        let file = ProfileFile { name: name.to_owned(), bytes: read(path)? };
+        let files = ProfileFiles { place: name.to_owned(), files: vec![file], row: Vec::new() };
+        return EngineProfile::from_files(&files).map_err(bad);
+    }
+    let looks_like_a_path = name.contains(['/', '\\']) || path.extension().is_some_and(|e| {
+        ["json", "npz"].iter().any(|known| e.eq_ignore_ascii_case(known))
+    });
+    if looks_like_a_path {
+        return Err(CliError::bad_input(format!("profile {name}: no such directory or file"))
+            .hint(format!(
+                "give a directory with {} and {}, or the name of a shipped profile: {}",
+                FILE_NAMES[2],
+                FILE_NAMES[5],
+                library::names().collect::<Vec<_>>().join(", ")
+            )));
+    }
+    library::get(name).map_err(bad)
+}
+
+fn files_below(directory: &Path) -> Result<ProfileFiles, CliError> {
+    let mut files = Vec::new();
+    for name in FILE_NAMES {
+        let path = directory.join(name);
+        if path.is_file() {
+            files.push(ProfileFile { name: name.to_owned(), bytes: read(&path)? });
+        }
+    }
+    Ok(ProfileFiles { place: directory.display().to_string(), files, row: Vec::new() })
+}
+
+/// Opens a trace; errors name the file.
+pub(super) fn trace(path: &Path) -> Result<Reader<BufReader<File>>, CliError> {
+    Reader::new(BufReader::with_capacity(1 << 16, open(path)?))
+        .map_err(|e| CliError::new(Exit::BadInput, anyhow!(e).context(path.display().to_string())))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one reader of files on the command line")]
+fn open(path: &Path) -> Result<File, CliError> {
+    File::open(path)
+        .with_context(|| format!("cannot open {}", path.display()))
+        .map_err(|e| CliError::new(Exit::BadInput, e))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CliError> {
+    let mut bytes = Vec::new();
+    open(path)?
+        .take(FILE_LIMIT)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("cannot read {}", path.display()))
+        .map_err(|e| CliError::new(Exit::BadInput, e))?;
+    if bytes.len() as u64 == FILE_LIMIT {
+        return Err(CliError::bad_input(format!(
+            "{} is larger than {} MiB: is it the right file?",
+            path.display(),
+            FILE_LIMIT >> 20
+        )));
+    }
+    Ok(bytes)
+}
+
+/// Writes a file, whole or not at all.
+#[expect(clippy::disallowed_methods, reason = "the one writer of files on the command line")]
+pub(super) fn write(path: &Path, text: &str) -> Result<(), CliError> {
+    let part = path.with_extension("part");
+    std::fs::write(&part, text)
+        .and_then(|()| std::fs::rename(&part, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+        .map_err(Into::into)
+}

@@ -1,0 +1,62 @@
+//! `sla-planner validate FILE`: the configuration checked without a cluster.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use super::exit::CliError;
+use super::{files, say};
+use crate::profile::lint;
+use crate::spec::format_duration;
+
+/// Checks a configuration file without a cluster.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The configuration file.
+    file: PathBuf,
+}
+
+pub(super) fn main(args: &Args) -> Result<(), CliError> {
+    let config = files::config(&args.file)?;
+    let mut out = format!("{} is valid\n", args.file.display());
+    let mut line = |text: String| {
+        out.push_str("  ");
+        out.push_str(&text);
+        out.push('\n');
+    };
+    let sla = &config.sla;
+    line(format!(
+        "promise: {} % of requests within TTFT {} and ITL {}",
+        sla.percentile.get(),
+        sla.ttft,
+        sla.itl
+    ));
+    for (role, pool) in &config.pools {
+        let mut text = format!("{role}: at least {}", pool.min);
+        match pool.max {
+            Some(max) => write!(text, ", at most {max} replicas"),
+            None => write!(text, " replicas"),
+        }
+        .expect("writing to a string cannot fail");
+        line(text);
+        if let Some(name) = &pool.profile {
+            let profile = files::profile(name)?;
+            line(format!("{role}: profile {name} is readable"));
+            for finding in lint(&profile) {
+                line(format!("{role}: profile {name}: {finding}"));
+            }
+        }
+    }
+    line(match config.budget {
+        Some(gpus) => format!("budget: {gpus} GPUs"),
+        None => "budget: no limit".to_owned(),
+    });
+    line(format!("decides every {}", format_duration(config.intervals.adjustment)));
+    match &config.target {
+        Some(t) => line(format!("scales DGD {}/{} ({:?})", t.namespace, t.dgd, config.mode)),
+        None => line("no target: `run` will need `target.dgd`".to_owned()),
+    }
+    if config.prometheus.is_none() {
+        line("no Prometheus: `run` will need `prometheus.url`".to_owned());
+    }
+    say(&out)
+}
