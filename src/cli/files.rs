@@ -58,9 +58,10 @@ pub(super) fn profile(name: &str) -> Result<EngineProfile, CliError> {
         let files = ProfileFiles { place: name.to_owned(), files: vec![file], row: Vec::new() };
         return EngineProfile::from_files(&files).map_err(bad);
     }
-    let looks_like_a_path = name.contains(['/', '\\']) || path.extension().is_some_and(|e| {
-        ["json", "npz"].iter().any(|known| e.eq_ignore_ascii_case(known))
-    });
+    let looks_like_a_path = name.contains(['/', '\\'])
+        || path
+            .extension()
+            .is_some_and(|e| ["json", "npz"].iter().any(|known| e.eq_ignore_ascii_case(known)));
     if looks_like_a_path {
         return Err(CliError::bad_input(format!("profile {name}: no such directory or file"))
             .hint(format!(

@@ -2,7 +2,6 @@
 //!
 //! Data goes to standard output, talk to standard error. How a command ends is in [`exit`].
 
-pub mod docs;
 pub mod exit;
 
 mod crd;
@@ -36,8 +35,6 @@ enum Command {
     Validate(validate::Args),
     /// Prints the custom resource definitions, or writes them to a folder.
     Crd(crd::Args),
-    /// Prints the reference documents, or writes them to a folder.
-    Docs(docs::Args),
 }
 
 /// Runs the command line and answers the code to exit with.
@@ -47,7 +44,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(args) => args,
         Err(error) => {
             // Help and version go to standard output with code 0, mistakes to standard error.
-            let code = if error.use_stderr() { exit::Exit::BadInput.into() } else { ExitCode::SUCCESS };
+            let code =
+                if error.use_stderr() { exit::Exit::BadInput.into() } else { ExitCode::SUCCESS };
             return if error.print().is_ok() { code } else { exit::Exit::Failed.into() };
         }
     };
@@ -56,7 +54,6 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Validate(args) => validate::main(&args),
         Command::Crd(args) => crd::main(&args),
-        Command::Docs(args) => docs::main(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,6 +5,7 @@
 //! * [`adapter`]: the controller that keeps one scaling adapter for every service that wants one, and
 //!   carries its replicas to the graph.
 //! * [`scale`]: the scale writer, the only way by which a decision becomes replicas.
+//! * [`rights`]: what RBAC lets us do, asked before it matters.
 //! * [`inventory`]: the replica inventory of one graph.
 //!
 //! Every function takes its deadlines as arguments. The one clock of this room is in [`clock`].
@@ -14,4 +15,5 @@ pub mod client;
 pub mod clock;
 pub mod events;
 pub mod inventory;
+pub mod rights;
 pub mod scale;

@@ -191,11 +191,13 @@ fn explain(sized: Option<(&Sizing, PoolSize)>, current: Replicas, wanted: Replic
         }
         Verdict::DoesNotFit { context: _, max_kv_tokens: _ } => Reason::DoesNotFit,
         Verdict::LimitsTooTight { needed } if limited => Reason::Limited { needed },
-        Verdict::LimitsTooTight { .. } | Verdict::Kept => match wanted.cmp(&current) {
-            std::cmp::Ordering::Greater => Reason::ScaleUp { bound: size.bound },
-            std::cmp::Ordering::Less => Reason::ScaleDown { bound: size.bound },
-            std::cmp::Ordering::Equal => Reason::Steady { bound: size.bound },
-        },
+        Verdict::LimitsTooTight { .. } | Verdict::NotKept | Verdict::Kept => {
+            match wanted.cmp(&current) {
+                std::cmp::Ordering::Greater => Reason::ScaleUp { bound: size.bound },
+                std::cmp::Ordering::Less => Reason::ScaleDown { bound: size.bound },
+                std::cmp::Ordering::Equal => Reason::Steady { bound: size.bound },
+            }
+        }
     }
 }
 

@@ -97,6 +97,8 @@ pub enum Verdict {
         /// GPUs that would be needed.
         needed: Gpus,
     },
+    /// A fleet that was given, not chosen, makes more requests late than promised.
+    NotKept,
 }
 
 /// One of the two latencies.
@@ -259,6 +261,18 @@ impl<'a> Candidate<'a> {
         }
     }
 
+    /// The time of one iteration of a decode pool of this size, ms; `None` for other pools.
+    fn first_step(&self, replicas: u32) -> Option<f64> {
+        match &self.model {
+            Model::Decode(model) => {
+                let engines = f64::from(replicas.max(1));
+                let state = model.state(engines, self.rate, self.dispersion);
+                Some(model.itl(state.map_or(1.0, |s| s.running)))
+            }
+            Model::Prefill { .. } | Model::Aggregated(_) => None,
+        }
+    }
+
     /// The fewest replicas that alone stay within the allowance; `None` above the search limit.
     fn fewest(&self, allowed: Allowed) -> Option<u32> {
         let enough = |n: u32| {
@@ -355,19 +369,9 @@ pub fn size(pools: &[SizePool<'_>], sla: &Sla, demand: &Demand, budget: Option<G
     let allowed = Allowed::of(sla);
     let mut candidates: Vec<Candidate<'_>> =
         pools.iter().map(|p| Candidate::new(*p, sla, demand)).collect();
-    // The first token is made by prefill, but it also waits for one decode iteration.
-    let first_step = candidates.iter().find_map(|c| match &c.model {
-        Model::Decode(model) => {
-            let fewest = f64::from(c.fewest(allowed).unwrap_or(1).max(1));
-            Some(model.itl(model.state(fewest, c.rate, c.dispersion).map_or(1.0, |s| s.running)))
-        }
-        Model::Prefill { .. } | Model::Aggregated(_) => None,
-    });
-    for c in &mut candidates {
-        if let Model::Prefill { first_step: step, .. } = &mut c.model {
-            *step = first_step.unwrap_or(0.0);
-        }
-    }
+    let first_step =
+        candidates.iter().find_map(|c| c.first_step(c.fewest(allowed).unwrap_or(1).max(1)));
+    set_first_step(&mut candidates, first_step);
     let hopeless = candidates.iter().find_map(|c| c.hopeless(allowed));
     let wanted = if hopeless.is_some() { None } else { fewest_together(&candidates, allowed) };
     let (counts, verdict) = match (wanted, hopeless) {
@@ -386,6 +390,33 @@ pub fn size(pools: &[SizePool<'_>], sla: &Sla, demand: &Demand, budget: Option<G
         }
     };
     describe(&candidates, &counts, verdict, budget, allowed, demand)
+}
+
+/// What a fleet that is given does: the judgement of [`size`] over sizes that somebody else chose,
+/// in the order of `pools` (a pool without a size counts as empty).
+#[must_use]
+pub fn assess(pools: &[SizePool<'_>], counts: &[Replicas], sla: &Sla, demand: &Demand) -> Sizing {
+    let allowed = Allowed::of(sla);
+    let mut candidates: Vec<Candidate<'_>> =
+        pools.iter().map(|p| Candidate::new(*p, sla, demand)).collect();
+    let counts: Vec<u32> = (0..pools.len()).map(|i| counts.get(i).map_or(0, |n| n.get())).collect();
+    let first_step = candidates.iter().zip(&counts).find_map(|(c, n)| c.first_step(*n));
+    set_first_step(&mut candidates, first_step);
+    let kept = candidates.iter().zip(&counts).all(|(c, n)| {
+        let e = c.effect(*n);
+        e.ttft <= allowed.ttft && e.itl <= allowed.itl
+    }) && 1.0 - joint(&candidates, &counts) <= allowed.both;
+    let verdict = if kept { Verdict::Kept } else { Verdict::NotKept };
+    describe(&candidates, &counts, verdict, None, allowed, demand)
+}
+
+/// The first token is made by prefill, but it also waits for one decode iteration.
+fn set_first_step(candidates: &mut [Candidate<'_>], first_step: Option<f64>) {
+    for c in candidates {
+        if let Model::Prefill { first_step: step, .. } = &mut c.model {
+            *step = first_step.unwrap_or(0.0);
+        }
+    }
 }
 
 /// The fewest replicas at which a pool has a steady state at all: within its utilisation limit.

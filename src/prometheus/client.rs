@@ -1,6 +1,7 @@
 //! The query client.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -100,6 +101,10 @@ impl Client {
                 source,
             })?;
             let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(client_error)?;
+            if certificates.is_empty() {
+                let source = io::Error::new(io::ErrorKind::InvalidData, "no PEM certificate in it");
+                return Err(PrometheusError::File { what: "CA", path: path.clone(), source });
+            }
             builder = builder.tls_certs_merge(certificates);
         }
         let http = builder.build().map_err(client_error)?;

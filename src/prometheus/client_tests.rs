@@ -163,4 +163,11 @@ async fn a_bad_address_or_ca_file_is_told_before_the_first_question() {
     let missing = Endpoint { ca_file: Some("/nonexistent/ca.crt".into()), ..endpoint("https://h") };
     let error = Client::new(missing).await.unwrap_err();
     assert_eq!(error.to_string(), "read the CA file /nonexistent/ca.crt");
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ca.crt");
+    std::fs::write(&file, "not a certificate").unwrap();
+    let empty = Endpoint { ca_file: Some(file), ..endpoint("https://h") };
+    let error = Client::new(empty).await.unwrap_err();
+    assert!(error.chain().ends_with("no PEM certificate in it"), "{}", error.chain());
 }

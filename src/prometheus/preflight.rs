@@ -42,6 +42,11 @@ const NEEDED: [Part; 7] = [
     Part::KvUsage,
 ];
 
+/// What a part needs to mean anything: arrivals are read from a request counter.
+const fn counted_by(part: Part) -> Part {
+    if matches!(part, Part::Arrivals) { Part::Samples } else { part }
+}
+
 impl Preflight {
     /// Asks twice: for the deployment's own series, and for the names of all deployments.
     pub async fn run(
@@ -73,7 +78,9 @@ impl Preflight {
         let mut warnings = own.warnings.clone();
         warnings.extend(all.warnings.iter().cloned());
         Self {
-            series: NEEDED.map(|part| SeriesCheck { part, found: row(part).is_some() }).to_vec(),
+            series: NEEDED
+                .map(|part| SeriesCheck { part, found: row(counted_by(part)).is_some() })
+                .to_vec(),
             samples: row(Part::Samples).map(|s| s.value),
             neighbours,
             warnings,

@@ -94,7 +94,7 @@ pub enum Part {
     FrontendLast,
     /// Time of the newest sample of the workers.
     WorkerNow,
-    /// Samples in the window of the series that has most.
+    /// Samples in the window of the request counter that has most.
     Samples,
     /// Sum of the raw counters: equal twice means that nothing moved.
     Progress,
@@ -189,9 +189,7 @@ pub fn part_query(part: Part, selector: &Selector, question: &Question) -> Strin
         Part::FrontendNow => q.frontend_now(),
         Part::FrontendLast => q.frontend_last(),
         Part::WorkerNow => q.worker_now(),
-        Part::Samples => {
-            format!("max(count_over_time({}[{}]))", q.frontend("requests_total"), q.range())
-        }
+        Part::Samples => q.samples(),
         Part::Progress => {
             format!("sum({{__name__=~\"{}\",{}}})", PROGRESS.join("|"), q.frontend_labels())
         }
@@ -293,7 +291,8 @@ impl Writer<'_> {
 
     /// Requests that started, where the frontend counts them (1.x). Else those that finished and
     /// the growth of those in flight: under overload completions stop growing while arrivals do
-    /// not. Chosen for each pod, because a fleet may be half updated.
+    /// not. Chosen for each pod, because a fleet may be half updated and a young pod may have
+    /// finished nothing yet.
     fn arrivals(&self) -> String {
         const BY: &str = "sum by (instance, pod)";
         let started = format!("{BY} ({})", self.rate("requests_started_total"));
@@ -304,7 +303,7 @@ impl Writer<'_> {
             self.range(),
             seconds_of(self.window),
         );
-        format!("clamp_min(sum({started} or ({finished} + {grown}) or {finished}), 0)")
+        format!("clamp_min(sum({started} or ({finished} + {grown}) or {finished} or {grown}), 0)")
     }
 
     fn count(&self, family: &str) -> String {
@@ -324,9 +323,15 @@ impl Writer<'_> {
         format!("sum(max without ({SCRAPE_LABELS}) ({}))", self.frontend(metric))
     }
 
+    fn samples(&self) -> String {
+        let of = |metric| format!("count_over_time({}[{}])", self.frontend(metric), self.range());
+        format!("max({} or {})", of("requests_started_total"), of("requests_total"))
+    }
+
     fn kv_usage(&self) -> String {
         let namespace = worker_namespace_matcher(&self.selector.dynamo_namespace);
-        format!("avg({{__name__=~\"{}\",{namespace}}})", KV_USAGE.join("|"))
+        let series = format!("{{__name__=~\"{}\",{namespace}}}", KV_USAGE.join("|"));
+        format!("avg(max without ({SCRAPE_LABELS}) ({series}))")
     }
 
     fn frontend_now(&self) -> String {

@@ -66,7 +66,7 @@ pub fn decode_traffic(
     let Question { window, percentile } = *question;
     let traffic = Traffic {
         window,
-        arrivals: frontend.pass(rows.rated(Part::Arrivals), PerSecond::new),
+        arrivals: frontend.pass(rows.arrivals(), PerSecond::new),
         isl: frontend.pass(mean(Part::IslMean, Part::IslCount), Tokens::new),
         osl: frontend.pass(mean(Part::OslMean, Part::OslCount), Tokens::new),
         ttft: LatencySignals {
@@ -180,6 +180,15 @@ impl<'a> Rows<'a> {
                     .to_owned(),
             }),
             (None, _) => Err(Missing::NoSeries),
+        }
+    }
+
+    /// Without any request counter the growth of the requests in flight would read as arrivals: a
+    /// counter that was renamed upstream would be an idle fleet.
+    fn arrivals(&self) -> Result<f64, Missing> {
+        match self.raw(Part::Samples) {
+            Some(_) => self.rated(Part::Arrivals),
+            None => Err(Missing::NoSeries),
         }
     }
 

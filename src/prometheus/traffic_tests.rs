@@ -148,6 +148,13 @@ fn one_sample_in_the_window_is_not_a_missing_series() {
 }
 
 #[test]
+fn without_a_request_counter_the_growth_in_flight_is_no_arrival_rate() {
+    let traffic = decode(&without(&[Part::Samples]));
+    assert_eq!(traffic.arrivals, Signal::missing(Missing::NoSeries));
+    assert!(traffic.inflight.is_fresh());
+}
+
+#[test]
 fn a_stale_sample_is_late() {
     let traffic = decode(&with(&[(Part::FrontendNow, EVAL - 16.0)]));
     assert!(matches!(traffic.arrivals, Signal::Late { .. }));

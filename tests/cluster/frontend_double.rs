@@ -16,6 +16,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use sla_planner::units::round_to_u64;
 
 /// What arrives at present.
 #[derive(Clone, Copy, Debug)]
@@ -260,9 +261,9 @@ impl Frontend {
 
     fn finish(&mut self, flight: &Flight) {
         self.finished += 1;
-        self.output_tokens += flight.osl as u64;
+        self.output_tokens += round_to_u64(flight.osl);
         self.osl.observe(flight.osl, 1);
-        self.itl.observe(flight.itl, flight.osl as u64 - 1);
+        self.itl.observe(flight.itl, round_to_u64(flight.osl) - 1);
         self.duration.observe(flight.ttft + (flight.osl - 1.0) * flight.itl, 1);
     }
 

@@ -6,9 +6,10 @@
 mod count;
 mod model;
 mod read;
-pub mod roles;
+mod roles;
 
 pub use model::model_name;
+pub use roles::{RoleError, find, find_model};
 pub use read::{
     DesiredSource, DgdInventory, InventoryError, InventoryOptions, PodSource, ServiceInventory,
     read,

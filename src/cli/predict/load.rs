@@ -1,0 +1,235 @@
+//! The load that is predicted for.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::anyhow;
+
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::files;
+use crate::forecast::{Band, Demand, Lengths};
+use crate::prometheus::{Client, Endpoint, Observer, PrometheusError, Question, Rules, Selector};
+use crate::spec::{Config, format_duration, parse_duration};
+use crate::trace::{Interval, Moments, Reader, TraceError, intervals};
+use crate::units::{PerSecond, Percentile, Timestamp, Tokens};
+
+/// The trace that is used where no load is named.
+const SHIPPED: (&str, &[u8]) = (
+    "shipped trace azure-2023-conv-10min",
+    include_bytes!("../../../examples/traces/azure-2023-conv-10min.jsonl"),
+);
+
+/// Where the load comes from.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    /// Requests per second (Poisson arrivals).
+    #[arg(long, value_name = "RATE", value_parser = at_least_zero, requires = "isl", requires = "osl",
+          conflicts_with_all = ["trace", "prometheus"])]
+    rps: Option<f64>,
+    /// Prompt tokens of a request.
+    #[arg(long, value_name = "TOKENS", value_parser = at_least_one, requires = "rps")]
+    isl: Option<f64>,
+    /// Output tokens of a request.
+    #[arg(long, value_name = "TOKENS", value_parser = at_least_one, requires = "rps")]
+    osl: Option<f64>,
+    /// A trace: Mooncake JSONL or CSV, plain or gzip; one row for each interval.
+    #[arg(long, value_name = "FILE", conflicts_with = "prometheus")]
+    trace: Option<PathBuf>,
+    /// Length of a row of a trace, or of the window asked of Prometheus.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = interval)]
+    interval: Duration,
+    /// A live Prometheus: predicts for what it saw in the last interval. Nothing is written.
+    #[arg(long, value_name = "URL")]
+    prometheus: Option<String>,
+    /// Value of the label dynamo_namespace to look for in Prometheus.
+    #[arg(long, value_name = "NAME", requires = "prometheus")]
+    dynamo_namespace: Option<String>,
+    /// Value of the label model to look for in Prometheus; every model without it.
+    #[arg(long, value_name = "NAME", requires = "prometheus")]
+    model: Option<String>,
+}
+
+fn number(text: &str, lowest: f64) -> Result<f64, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|x| x.is_finite() && (lowest..=1e9).contains(x))
+        .ok_or_else(|| format!("expected a number from {lowest} to 1e9"))
+}
+
+fn at_least_zero(text: &str) -> Result<f64, String> {
+    number(text, 0.0)
+}
+
+fn at_least_one(text: &str) -> Result<f64, String> {
+    number(text, 1.0)
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let d = parse_duration(text).map_err(|e| e.to_string())?;
+    if d < Duration::from_secs(1) { Err("expected at least 1s".to_owned()) } else { Ok(d) }
+}
+
+/// One load to size for.
+pub(super) struct Load {
+    /// When it begins, for a row of a trace.
+    pub(super) start: Option<Timestamp>,
+    /// Requests in it, for a row of a trace.
+    pub(super) requests: Option<u64>,
+    /// What it asks; `None` is idle.
+    pub(super) demand: Option<Demand>,
+}
+
+/// The loads, with where they are from.
+pub(super) struct Loads {
+    /// For people.
+    pub(super) origin: String,
+    /// Whether they are the rows of a trace.
+    pub(super) is_trace: bool,
+    /// At least one.
+    pub(super) rows: Vec<Load>,
+}
+
+impl Loads {
+    fn one(origin: String, demand: Option<Demand>) -> Self {
+        let row = Load { start: None, requests: None, demand };
+        Self { origin, is_trace: false, rows: vec![row] }
+    }
+}
+
+/// Reads the load that the flags or the file name.
+pub(super) fn read(
+    args: &Args,
+    config: &Config,
+    percentile: Percentile,
+) -> Result<Loads, CliError> {
+    if let Args { rps: Some(rps), isl: Some(isl), osl: Some(osl), .. } = args {
+        return Ok(steady(*rps, *isl, *osl));
+    }
+    if let Some(path) = &args.trace {
+        let rows = rows(files::trace(path)?, args.interval)
+            .map_err(|e| bad_trace(e, &path.display().to_string()))?;
+        return Ok(Loads { origin: format!("trace {}", path.display()), is_trace: true, rows });
+    }
+    if let Some(url) = &args.prometheus {
+        return live(args, config, url, percentile);
+    }
+    if let Some(load) = &config.load {
+        return Ok(steady(load.rps.get(), load.isl.get(), load.osl.get()));
+    }
+    let (name, bytes) = SHIPPED;
+    let rows = Reader::new(bytes)
+        .and_then(|reader| rows(reader, args.interval))
+        .map_err(|e| bad_trace(e, name))?;
+    Ok(Loads { origin: name.to_owned(), is_trace: true, rows })
+}
+
+fn bad_trace(error: TraceError, origin: &str) -> CliError {
+    CliError::new(Exit::BadInput, anyhow!(error).context(format!("cannot use {origin}")))
+}
+
+fn steady(rps: f64, isl: f64, osl: f64) -> Loads {
+    let origin = format!("{rps} requests/s of {isl} prompt and {osl} output tokens, Poisson");
+    let demand =
+        Demand::steady(PerSecond::clamped(rps), Tokens::clamped(isl), Tokens::clamped(osl));
+    Loads::one(origin, (rps > 0.0).then_some(demand))
+}
+
+fn rows<R: std::io::BufRead>(reader: Reader<R>, width: Duration) -> Result<Vec<Load>, TraceError> {
+    intervals(reader, width).map(|i| i.map(|i| row(&i))).collect()
+}
+
+fn row(interval: &Interval) -> Load {
+    let lengths = |m: Moments| Lengths { mean: m.mean, cv2: m.cv2 };
+    let demand = match (interval.isl, interval.osl) {
+        (Some(isl), Some(osl)) => Some(Demand {
+            rate: Band::certain(interval.rate.get()),
+            isl: lengths(isl),
+            osl: lengths(osl),
+            // Below 1 the counts of one interval look calmer than Poisson by chance.
+            dispersion: interval.dispersion.unwrap_or(1.0).max(1.0),
+        }),
+        _ => None,
+    };
+    Load { start: Some(interval.start), requests: Some(interval.requests), demand }
+}
+
+/// Asks a live Prometheus once.
+fn live(
+    args: &Args,
+    config: &Config,
+    url: &str,
+    percentile: Percentile,
+) -> Result<Loads, CliError> {
+    let source = config.prometheus.as_ref();
+    let endpoint = match source {
+        Some(source) => Endpoint { url: url.to_owned(), ..crate::cli::run::endpoint(source) },
+        None => Endpoint { url: url.to_owned(), ..Endpoint::default() },
+    };
+    let target = config.target.as_ref();
+    let Some(dynamo_namespace) =
+        args.dynamo_namespace.clone().or_else(|| target.map(|t| t.dynamo_namespace.clone()))
+    else {
+        return Err(CliError::bad_input(
+            "predict from Prometheus needs to know whose metrics to read",
+        )
+        .hint("give --dynamo-namespace (<kubernetes namespace>-<dgd>), or a file with `target`"));
+    };
+    let selector = Selector {
+        dynamo_namespace,
+        model: args.model.clone().or_else(|| target.and_then(|t| t.model.clone())),
+    };
+    let question = Question { window: args.interval, percentile };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::new)?;
+    let origin =
+        format!("{} of {url}, last {}", selector.dynamo_namespace, format_duration(args.interval));
+    let now = super::super::run::wall_clock();
+    let sighting = runtime.block_on(async {
+        let client = Client::new(endpoint).await?;
+        Ok(Observer::new(client, selector, question, Rules::default()).observe(now).await)
+    });
+    let sighting = sighting.map_err(unanswered)?;
+    if let Some(error) = sighting.error {
+        return Err(unanswered(error));
+    }
+    let traffic = sighting.traffic;
+    let Some(rate) = traffic.arrivals.known() else {
+        return Err(CliError::new(
+            Exit::Unreachable,
+            anyhow!("the arrival rate of {origin} is {}", traffic.arrivals),
+        )
+        .hint("check --dynamo-namespace and --model against the labels in Prometheus"));
+    };
+    if rate.get() <= 0.0 {
+        return Ok(Loads::one(format!("{origin} (idle)"), None));
+    }
+    match (traffic.isl.known(), traffic.osl.known()) {
+        (Some(isl), Some(osl)) => {
+            let lengths = |mean| Lengths { mean, cv2: Lengths::ASSUMED_CV2 };
+            let demand = Demand {
+                rate: Band::certain(rate.get()),
+                isl: lengths(*isl),
+                osl: lengths(*osl),
+                dispersion: 1.0,
+            };
+            let origin = format!("{origin} ({rate:.2}, ISL {isl:.0}, OSL {osl:.0})");
+            Ok(Loads::one(origin, Some(demand)))
+        }
+        _ => Err(CliError::new(
+            Exit::Unreachable,
+            anyhow!("ISL of {origin} is {}, OSL is {}", traffic.isl, traffic.osl),
+        )),
+    }
+}
+
+fn unanswered(error: PrometheusError) -> CliError {
+    let exit = match &error {
+        PrometheusError::Denied { .. } => Exit::Forbidden,
+        PrometheusError::Address { .. } | PrometheusError::File { .. } => Exit::BadInput,
+        _ => Exit::Unreachable,
+    };
+    let hint = error.hint();
+    CliError::new(exit, anyhow!("failed to {}", error.chain())).hint(hint)
+}

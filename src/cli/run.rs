@@ -1,0 +1,126 @@
+//! `sla-planner run`: plan for one DynamoGraphDeployment and scale it.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use tracing_subscriber::EnvFilter;
+
+use super::exit::{CliError, Exit};
+use super::files;
+use crate::prometheus::Endpoint;
+use crate::run::{RunError, Setup};
+use crate::spec::{Config, Mode, PrometheusSource};
+use crate::units::{Role, Timestamp};
+
+/// Plans for one DynamoGraphDeployment and scales it, until SIGTERM.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Only says what it would write (as `mode: advise` in the file).
+    #[arg(long)]
+    advise: bool,
+    /// Context of the kubeconfig; without it the pod's service account, else the current context.
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// What to log: a level, or directives such as `sla_planner=debug,kube=warn`.
+    #[arg(long, env = "SLA_PLANNER_LOG", value_name = "FILTER", default_value = "info")]
+    log: String,
+}
+
+pub(super) fn main(args: &Args) -> Result<(), CliError> {
+    let mut config = files::config(&args.config)?;
+    if args.advise {
+        config.mode = Mode::Advise;
+    }
+    let setup = setup(config, args)?;
+    start_log(&args.log)?;
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?
+        .block_on(crate::run::run(setup))
+        .map_err(|error| {
+            let exit = match &error {
+                RunError::Forbidden { .. } => Exit::Forbidden,
+                RunError::BadInput { .. } => Exit::BadInput,
+                RunError::Failed { .. } => Exit::Failed,
+            };
+            CliError::new(exit, error)
+        })
+}
+
+/// What `run` needs beyond a valid configuration.
+fn setup(config: Config, args: &Args) -> Result<Setup, CliError> {
+    let file = args.config.display();
+    let need = |what: &str, how: &str| {
+        CliError::bad_input(format!("{file}: `run` needs {what}")).hint(how.to_owned())
+    };
+    let target = config.target.clone().ok_or_else(|| {
+        need("a DGD to scale", "give `target.dgd`, or set DYN_PARENT_DGD_K8S_NAME")
+    })?;
+    let prometheus =
+        config.prometheus.as_ref().map(endpoint).ok_or_else(|| {
+            need("a Prometheus", "give `prometheus.url`, or set PROMETHEUS_ENDPOINT")
+        })?;
+    if config.pools.is_empty() {
+        return Err(need(
+            "pools to scale",
+            "give `pools.prefill` and `pools.decode`, or `pools.aggregated`",
+        ));
+    }
+    let mut engines = BTreeMap::new();
+    for (role, pool) in &config.pools {
+        let name = pool.profile.as_deref().ok_or_else(|| {
+            need(
+                &format!("the profiling data of the {role} pool"),
+                &format!("give `pools.{role}.profile`: a directory, a file or a shipped name"),
+            )
+        })?;
+        engines.insert(*role, engine(*role, name)?);
+    }
+    Ok(Setup { config, target, prometheus, engines, context: args.context.clone() })
+}
+
+fn engine(role: Role, name: &str) -> Result<crate::profile::EngineProfile, CliError> {
+    files::profile(name).map_err(|e| CliError {
+        error: e.error.context(format!("profile of the {role} pool")),
+        ..e
+    })
+}
+
+/// The address and manners of a Prometheus, from the configuration.
+pub(super) fn endpoint(source: &PrometheusSource) -> Endpoint {
+    let PrometheusSource { url, bearer_token, token_file, ca_file, extra_query_params, timeout } =
+        source;
+    Endpoint {
+        url: url.clone(),
+        bearer_token: bearer_token.as_ref().map(|t| t.expose().to_owned()),
+        token_file: token_file.as_ref().map(PathBuf::from),
+        ca_file: ca_file.as_ref().map(PathBuf::from),
+        extra_query_params: extra_query_params.clone().into_iter().collect(),
+        timeout: *timeout,
+    }
+}
+
+/// Now, by the wall clock.
+pub(super) fn wall_clock() -> Timestamp {
+    Timestamp::from_millis(crate::controllers::clock::wall_clock().as_millisecond())
+}
+
+/// Text on a terminal, JSON lines elsewhere; both on standard error.
+fn start_log(filter: &str) -> Result<(), CliError> {
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|e| CliError::bad_input(format!("--log `{filter}`: {e}")))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = if std::io::stderr().is_terminal() {
+        builder.try_init()
+    } else {
+        builder.json().flatten_event(true).try_init()
+    };
+    started.map_err(|e| CliError::new(Exit::Failed, anyhow::anyhow!("cannot start the log: {e}")))
+}
