@@ -59,11 +59,11 @@ impl Prediction {
         let sizer = Sizer::new(setup)?;
         let answers: Vec<Answer> =
             loads.rows.iter().map(|load| answer(&sizer.size(load.demand.as_ref()), load)).collect();
-        // Of equals the first; a row that cannot be served outranks any that can.
+        // A row that cannot be served outranks any that can; of equals the busiest.
         let peak = answers
             .iter()
             .rev()
-            .max_by_key(|a| (!a.feasible, a.total_gpus))
+            .max_by_key(|a| (!a.feasible, a.total_gpus, a.requests))
             .cloned()
             .context("the load has no row")?;
         let peak = Answer { start_s: None, requests: None, ..peak };

@@ -21,6 +21,7 @@ const SHIPPED: (&str, &[u8]) = (
 
 /// Where the load comes from.
 #[derive(Debug, clap::Args)]
+#[group(id = "load")]
 pub(in crate::cli) struct Args {
     /// Requests per second (Poisson arrivals).
     #[arg(long, value_name = "RATE", value_parser = at_least_zero, requires = "isl", requires = "osl",

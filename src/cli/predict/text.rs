@@ -49,7 +49,7 @@ fn percentile_of(setup: &Setup, latency: &str) -> String {
 
 fn fleet(setup: &Setup, answer: &Answer) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header([
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header([
         "pool".to_owned(),
         "replicas".to_owned(),
         "GPUs".to_owned(),
@@ -82,7 +82,7 @@ fn intervals(setup: &Setup, rows: &[Answer]) -> Table {
         percentile_of(setup, "ITL"),
         "promise".to_owned(),
     ]);
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
     for row in rows {
         let worst = |f: fn(&PoolAnswer) -> Option<f64>| {
             row.pools

@@ -9,8 +9,8 @@ mod read;
 mod roles;
 
 pub use model::model_name;
-pub use roles::{RoleError, find, find_model};
 pub use read::{
     DesiredSource, DgdInventory, InventoryError, InventoryOptions, PodSource, ServiceInventory,
     read,
 };
+pub use roles::{RoleError, find, find_model};
