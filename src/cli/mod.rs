@@ -2,6 +2,7 @@
 //!
 //! Data goes to standard output, talk to standard error. How a command ends is in [`exit`].
 
+pub mod docs;
 pub mod exit;
 
 mod crd;
@@ -35,6 +36,8 @@ enum Command {
     Validate(validate::Args),
     /// Prints the custom resource definitions, or writes them to a folder.
     Crd(crd::Args),
+    /// Prints the reference documents, or writes them to a folder.
+    Docs(docs::Args),
 }
 
 /// Runs the command line and answers the code to exit with.
@@ -54,6 +57,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Validate(args) => validate::main(&args),
         Command::Crd(args) => crd::main(&args),
+        Command::Docs(args) => docs::main(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -37,6 +37,7 @@ macro_rules! inner {
                 let mut registry = Registry::default();
                 let decision_seconds = Histogram::new(DECISION_BOUNDS);
                 let metric = names::DECISION_SECONDS;
+                #[expect(clippy::disallowed_methods, reason = "the metric is one of the table")]
                 registry.register(
                     registered_name(&metric),
                     metric.help,

@@ -33,6 +33,7 @@ where
 {
     pub(super) fn register(registry: &mut Registry, metric: Metric) -> Self {
         let family = Family::<Labels, M>::default();
+        #[expect(clippy::disallowed_methods, reason = "the metric is one of the table")]
         registry.register(registered_name(&metric), metric.help, family.clone());
         Self { metric, family, known: Mutex::default() }
     }
