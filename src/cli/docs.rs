@@ -64,8 +64,8 @@ fn reasons(codes: &[(&str, &str)]) -> String {
     page(
         "Reasons",
         "Every decision says for each pool why it is so, above all when nothing changes. The code \
-         is in the decision record (`reason.code`), in the log line and in the label `reason` of \
-         `sla_planner_decisions_total`.",
+         is in the decision record (`reason.code`) and in the label `reason` of \
+         `sla_planner_decisions_total`; the log line says the same in words.",
         &table("| code | meaning |\n|---|---|", rows),
     )
 }
@@ -109,8 +109,8 @@ fn configuration(schema: &Value, example: &str) -> String {
                 default.unwrap_or_else(|| "none".to_owned())
             };
             let kind = kind(schema, &sections, property);
-            let is_section = kind.starts_with("[section]") || kind == NAMES_TO_TEXT;
-            let default = if is_section { "empty".to_owned() } else { default };
+            let is_empty = property.get("$ref").is_some() || kind == NAMES_TO_TEXT;
+            let default = if is_empty && default == "none" { "empty".to_owned() } else { default };
             for variable in variables_in(&default) {
                 variables.entry(variable).or_insert_with(Vec::new).push(join(&paths[0], key));
             }
@@ -258,7 +258,8 @@ fn variables_in(text: &str) -> Vec<String> {
         .skip(1)
         .step_by(2)
         .filter(|word| {
-            word.contains('_') && word.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+            let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+            word.contains('_') && word.chars().all(is_name)
         })
         .map(str::to_owned)
         .collect()
