@@ -13,19 +13,14 @@ use sla_planner::observe::{Inventory, Missing, Observation, PoolInventory, Role,
 use sla_planner::plan::{Memory, PlanInput, PoolInput, SizePool, plan, size};
 use sla_planner::profile::{EngineProfile, library};
 use sla_planner::spec::{EngineLimits, Intervals, Sla};
-use sla_planner::units::{
-    Gpus, Millis, PerSecond, Percentile, Replicas, Timestamp, Tokens,
-};
+use sla_planner::units::{Gpus, Millis, PerSecond, Percentile, Replicas, Timestamp, Tokens};
 
 const ROLES: [Role; 2] = [Role::Prefill, Role::Decode];
 
 fn observation(now: Timestamp) -> Observation {
     let at = now;
-    let mut traffic = Traffic::all_missing(
-        Duration::from_secs(60),
-        Percentile::default(),
-        &Missing::NoSeries,
-    );
+    let mut traffic =
+        Traffic::all_missing(Duration::from_secs(60), Percentile::default(), &Missing::NoSeries);
     traffic.arrivals = Signal::Fresh { value: PerSecond::new(60.0).unwrap(), at };
     traffic.isl = Signal::Fresh { value: Tokens::new(3000.0).unwrap(), at };
     traffic.osl = Signal::Fresh { value: Tokens::new(150.0).unwrap(), at };

@@ -1,6 +1,5 @@
 //! `sla-planner validate FILE`: the configuration checked without a cluster.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::exit::CliError;
@@ -31,13 +30,8 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         sla.itl
     ));
     for (role, pool) in &config.pools {
-        let mut text = format!("{role}: at least {}", pool.min);
-        match pool.max {
-            Some(max) => write!(text, ", at most {max} replicas"),
-            None => write!(text, " replicas"),
-        }
-        .expect("writing to a string cannot fail");
-        line(text);
+        let most = pool.max.map_or_else(String::new, |max| format!(", at most {max}"));
+        line(format!("{role}: at least {}{most} replicas", pool.min));
         if let Some(name) = &pool.profile {
             let profile = files::profile(name)?;
             line(format!("{role}: profile {name} is readable"));

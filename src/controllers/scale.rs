@@ -133,7 +133,8 @@ impl ScaleError {
     }
 }
 
-const SCALE: &str = "dynamographdeploymentscalingadapters/scale";
+/// The scale subresource, as RBAC names it.
+pub const SCALE: &str = "dynamographdeploymentscalingadapters/scale";
 
 impl ScaleWriter {
     /// A writer that gives each call `deadline`.

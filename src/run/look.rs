@@ -15,11 +15,14 @@ use crate::units::{Role, Timestamp};
 
 use super::CALL_DEADLINE;
 
+/// The services that the pools are, or why that is not known.
+pub(super) type Services = Vec<(Role, Result<String, String>)>;
+
 /// What a look brought, and what there is to say of it.
 pub(super) struct Look {
     pub(super) observation: Observation,
     /// The services that the pools are, as far as the graph tells.
-    pub(super) services: Vec<(Role, Result<String, String>)>,
+    pub(super) services: Services,
     /// What did not work, for the log and the metrics: source, kind, text.
     pub(super) trouble: Vec<(&'static str, &'static str, String)>,
 }
@@ -82,8 +85,11 @@ impl Looker {
     }
 
     fn learn_model(&mut self, config: &Config, dgd: &DynamoGraphDeployment) {
-        let services: Vec<&str> =
-            config.pools.iter().filter_map(|(role, _)| inventory::find(dgd, *role).ok()).collect();
+        let services: Vec<&str> = config
+            .pools
+            .iter()
+            .filter_map(|(role, pool)| inventory::resolve(dgd, *role, pool.service.as_deref()).ok())
+            .collect();
         if let Ok(model) = inventory::find_model(dgd, &services) {
             self.told_model = Some(model);
         }
@@ -102,24 +108,16 @@ impl Looker {
         &mut self.observer.as_mut().expect("it was just made where it was missing").1
     }
 
-    fn pools(
-        &self,
-        config: &Config,
-        found: &DgdInventory,
-    ) -> (Inventory, Vec<(Role, Result<String, String>)>) {
+    fn pools(&self, config: &Config, found: &DgdInventory) -> (Inventory, Services) {
         let mut pools = std::collections::BTreeMap::new();
         let mut services = Vec::new();
         for (role, pool) in &config.pools {
-            let service = match &pool.service {
-                Some(name) => Ok(name.clone()),
-                None => {
-                    inventory::find(&found.dgd, *role).map(str::to_owned).map_err(|e| e.to_string())
-                }
-            };
-            let seen = service.and_then(|name| match found.services.get(&name) {
-                Some(there) => Ok((name, there.pool.clone())),
-                None => Err(format!("the DGD has no service {name}")),
-            });
+            let seen = inventory::resolve(&found.dgd, *role, pool.service.as_deref())
+                .map_err(|e| e.to_string())
+                .and_then(|name| match found.services.get(name) {
+                    Some(there) => Ok((name.to_owned(), there.pool.clone())),
+                    None => Err(format!("the DGD has no service {name}")),
+                });
             let (signal, service): (Signal<PoolInventory>, _) = match seen {
                 Ok((name, value)) => (Signal::Fresh { value, at: found.at }, Ok(name)),
                 Err(detail) => {

@@ -7,11 +7,12 @@ use std::time::Duration;
 use kube::Client;
 use tokio::time::Instant;
 
+use crate::api::names;
 use crate::check::{self, PoolLimits};
 use crate::controllers::client::Call;
-use crate::controllers::inventory::InventoryError;
+use crate::controllers::inventory::{self, DgdInventory, InventoryError};
 use crate::controllers::rights;
-use crate::controllers::scale::ScaleWriter;
+use crate::controllers::scale::{SCALE, ScaleWriter};
 use crate::dashboard::{DeploymentMetrics, ForecastFigures, Metrics};
 use crate::plan::{Memory, Outcome, PlanInput, PoolInput, plan};
 use crate::profile::EngineProfile;
@@ -89,17 +90,11 @@ impl Planner {
         if self.config.mode == Mode::Advise {
             return Ok(());
         }
-        let declared =
-            |adapter: bool| found.services.values().any(|s| s.adapter_enabled == adapter);
         let DgdTarget { namespace, .. } = &self.target;
-        let group = crate::api::names::GROUP;
-        let scale = "dynamographdeploymentscalingadapters/scale";
+        let may = |resource| Call::all("patch", names::GROUP, resource, Some(namespace));
         let wanted = [
-            (declared(true), Call::all("patch", group, scale, Some(namespace))),
-            (
-                self.scales_graph(&found),
-                Call::all("patch", group, crate::api::names::DGD_PLURAL, Some(namespace)),
-            ),
+            (self.has_pool(&found, true), may(SCALE)),
+            (self.has_pool(&found, false), may(names::DGD_PLURAL)),
         ];
         for (needed, call) in wanted {
             if !needed {
@@ -119,14 +114,12 @@ impl Planner {
         Ok(())
     }
 
-    /// Whether a pool is a service without an adapter, which is scaled through the graph.
-    fn scales_graph(&self, found: &crate::controllers::inventory::DgdInventory) -> bool {
+    /// Whether a pool is a service with (or without) an adapter.
+    fn has_pool(&self, found: &DgdInventory, adapter_enabled: bool) -> bool {
         self.config.pools.iter().any(|(role, pool)| {
-            let name = pool
-                .service
-                .as_deref()
-                .map_or_else(|| crate::controllers::inventory::find(&found.dgd, *role).ok(), Some);
-            name.and_then(|n| found.services.get(n)).is_some_and(|s| !s.adapter_enabled)
+            let name = inventory::resolve(&found.dgd, *role, pool.service.as_deref()).ok();
+            name.and_then(|n| found.services.get(n))
+                .is_some_and(|s| s.adapter_enabled == adapter_enabled)
         })
     }
 

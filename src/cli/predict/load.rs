@@ -228,8 +228,14 @@ fn live(
 fn unanswered(error: PrometheusError) -> CliError {
     let exit = match &error {
         PrometheusError::Denied { .. } => Exit::Forbidden,
-        PrometheusError::Address { .. } | PrometheusError::File { .. } => Exit::BadInput,
-        _ => Exit::Unreachable,
+        PrometheusError::Address { .. }
+        | PrometheusError::File { .. }
+        | PrometheusError::Client { .. } => Exit::BadInput,
+        PrometheusError::Unreachable { .. }
+        | PrometheusError::Timeout { .. }
+        | PrometheusError::Status { .. }
+        | PrometheusError::TooLarge { .. }
+        | PrometheusError::Answer { .. } => Exit::Unreachable,
     };
     let hint = error.hint();
     CliError::new(exit, anyhow!("failed to {}", error.chain())).hint(hint)

@@ -30,10 +30,11 @@ pub(super) fn render(setup: &Setup, loads: &Loads, prediction: &Prediction) -> S
     out.push_str(&fleet(setup, &prediction.peak).to_string());
     let peak = &prediction.peak;
     let verdict = if peak.feasible { "kept" } else { "NOT KEPT" };
-    out.push_str(&format!(
-        "\n\n{} GPUs, promise {verdict} ({} % of requests good): {}\n",
-        peak.total_gpus, peak.attainment, peak.reason
-    ));
+    let good = peak.attainment;
+    let Answer { total_gpus, reason, .. } = peak;
+    let last =
+        format!("\n\n{total_gpus} GPUs, promise {verdict} ({good} % of requests good): {reason}\n");
+    out.push_str(&last);
     let outside = |a: &Answer| a.extrapolated;
     if outside(peak) || prediction.intervals.iter().flatten().any(outside) {
         out.push_str(

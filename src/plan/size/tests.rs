@@ -134,13 +134,11 @@ fn the_fleet_named_keeps_the_promise_in_a_simulated_queue_and_one_engine_fewer_i
 fn a_promise_below_the_service_time_cannot_be_met_and_the_best_is_named() {
     let engine = engine(library::DEFAULT);
     let sized = size(&pools(&engine), &sla(30.0, 50.0), &steady(5.0, 3000.0, 150.0), None);
-    match sized.verdict {
-        Verdict::CannotBeMet { latency: Latency::Ttft, best, target } => {
-            assert!(best.get() > 60.0 && best.get() < 75.0, "{best}");
-            assert_eq!(target.get(), 30.0);
-        }
-        other => panic!("{other:?}"),
-    }
+    let Verdict::CannotBeMet { latency: Latency::Ttft, best, target } = sized.verdict else {
+        panic!("{:?}", sized.verdict);
+    };
+    assert!(best.get() > 60.0 && best.get() < 75.0, "{best}");
+    assert_eq!(target.get(), 30.0);
     assert!(counts(&sized).iter().all(|n| *n < 5), "a hopeless target buys no GPUs: {sized:?}");
     let sized = size(&pools(&engine), &sla(500.0, 3.0), &steady(5.0, 3000.0, 150.0), None);
     assert!(matches!(sized.verdict, Verdict::CannotBeMet { latency: Latency::Itl, .. }));
