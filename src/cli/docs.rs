@@ -98,7 +98,7 @@ fn configuration(schema: &Value, example: &str) -> String {
         let Section { paths, schema: object } = section;
         if !paths[0].is_empty() {
             let (heading, _) = heading(section);
-            body += &format!("## {heading}\n\n{}\n\n", one_line(&object["description"]));
+            body.extend(["## ", &heading, "\n\n", &one_line(&object["description"]), "\n\n"]);
         }
         let required = object["required"].as_array().map_or(&[][..], Vec::as_slice);
         let rows = properties(object).map(|(key, property)| {
@@ -126,7 +126,7 @@ fn configuration(schema: &Value, example: &str) -> String {
         format!("| `{variable}` | {} |", keys.join(", "))
     });
     body += &table("| variable | key |\n|---|---|", rows);
-    body += &format!("\n## Example\n\n`examples/planner.yaml`:\n\n```yaml\n{example}```\n");
+    body.extend(["\n## Example\n\n`examples/planner.yaml`:\n\n```yaml\n", example, "```\n"]);
     page(
         "Configuration",
         "One YAML file for all commands: `run --config FILE`, `predict --sla FILE`, `validate FILE`. \
@@ -206,10 +206,11 @@ fn kind_of_form(form: &Value, sections: &[Section<'_>]) -> String {
             .collect();
         return names.join(" or ");
     }
-    let name = match &form["type"] {
-        Value::Array(names) => names.iter().find(|name| *name != "null").and_then(Value::as_str),
-        other => other.as_str(),
-    };
+    let one = &form["type"];
+    let name = one.as_array().map_or_else(
+        || one.as_str(),
+        |several| several.iter().find(|name| *name != "null").and_then(Value::as_str),
+    );
     match name {
         Some("boolean") => "`true` or `false`".to_owned(),
         Some("integer") => match (form["minimum"].as_i64(), form["maximum"].as_i64()) {

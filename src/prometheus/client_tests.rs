@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "token and CA files are made here to be read")]
+
 use std::sync::{Arc, Mutex};
 
 use axum::Router;

@@ -214,7 +214,7 @@ fn skip_item(tokens: &[Token], mut i: usize, modules: &mut Vec<TestModule>) -> u
             // The item was a field or an arm, and the last of its list.
             Kind::Punct('}' | ')' | ']') if depth == 0 => return i,
             Kind::Punct('}' | ')' | ']') => depth -= 1,
-            _ => {}
+            Kind::Punct(_) | Kind::Ident(_) | Kind::Text(_) | Kind::PathSep => {}
         }
         i += 1;
         let ends = token.is(';') || (token.is('}') && !to_semicolon) || token.is(',');
