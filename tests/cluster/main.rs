@@ -15,5 +15,6 @@ mod bench_works;
 mod frontend_double;
 mod metrics;
 mod operator_double;
+mod planner;
 mod scale;
 mod serving;

@@ -157,6 +157,11 @@ impl Proxy {
         Self { url: format!("https://{address}"), cut }
     }
 
+    /// Where it listens.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Cuts every connection and lets no new one through, or lets them through again.
     pub(crate) fn cut(&self, cut: bool) {
         self.cut.send_replace(cut);

@@ -1,0 +1,10 @@
+//! `sla-planner run` as a process, from the traffic in a real Prometheus to the pods of a real API
+//! server. NVIDIA's operator and the frontend are doubles, everything else is what a user runs.
+//!
+//! [`scene`] is the deployment and the planner beside it; the other files are tests of what it does
+//! with the load, with faults, and with the rights it has.
+
+mod faults;
+mod load;
+mod rights;
+mod scene;
