@@ -24,20 +24,20 @@ const SHIPPED: (&str, &[u8]) = (
 #[group(id = "load")]
 pub(in crate::cli) struct Args {
     /// Requests per second (Poisson arrivals).
-    #[arg(long, value_name = "RATE", value_parser = at_least_zero, requires = "isl", requires = "osl",
+    #[arg(long, value_name = "RATE", value_parser = at_least_zero, allow_hyphen_values = true, requires = "isl", requires = "osl",
           conflicts_with_all = ["trace", "prometheus"])]
     rps: Option<f64>,
     /// Prompt tokens of a request.
-    #[arg(long, value_name = "TOKENS", value_parser = at_least_one, requires = "rps")]
+    #[arg(long, value_name = "TOKENS", value_parser = at_least_one, allow_hyphen_values = true, requires = "rps")]
     isl: Option<f64>,
     /// Output tokens of a request.
-    #[arg(long, value_name = "TOKENS", value_parser = at_least_one, requires = "rps")]
+    #[arg(long, value_name = "TOKENS", value_parser = at_least_one, allow_hyphen_values = true, requires = "rps")]
     osl: Option<f64>,
     /// A trace: Mooncake JSONL or CSV, plain or gzip; one row for each interval.
     #[arg(long, value_name = "FILE", conflicts_with = "prometheus")]
     trace: Option<PathBuf>,
     /// Length of a row of a trace, or of the window asked of Prometheus.
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = interval)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = interval, allow_hyphen_values = true)]
     interval: Duration,
     /// A live Prometheus: predicts for what it saw in the last interval. Nothing is written.
     #[arg(long, value_name = "URL")]

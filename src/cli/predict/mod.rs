@@ -29,13 +29,13 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     sla: Option<PathBuf>,
     /// Promised time to first token, such as 500ms.
-    #[arg(long, value_name = "DURATION", value_parser = positive_millis)]
+    #[arg(long, value_name = "DURATION", value_parser = positive_millis, allow_hyphen_values = true)]
     ttft: Option<Millis>,
     /// Promised inter-token latency (mean of a request), such as 50ms.
-    #[arg(long, value_name = "DURATION", value_parser = positive_millis)]
+    #[arg(long, value_name = "DURATION", value_parser = positive_millis, allow_hyphen_values = true)]
     itl: Option<Millis>,
     /// Share of requests, in percent, that must be within both.
-    #[arg(long, value_name = "PERCENT", value_parser = percentile)]
+    #[arg(long, value_name = "PERCENT", value_parser = percentile, allow_hyphen_values = true)]
     percentile: Option<Percentile>,
     /// Profiling data: a directory, a file, or the name of a shipped profile.
     #[arg(long, value_name = "DIR|FILE|NAME")]

@@ -138,7 +138,7 @@ impl Scene {
             &format!("planner-{}", self.ns.name()),
             &self.ns.bench().ready().logs,
             Path::new(env!("CARGO_BIN_EXE_sla-planner")),
-            &["run", "--config", &config.display().to_string()],
+            ["run", "--config", &config.display().to_string()],
             &[("KUBECONFIG", &kubeconfig.display().to_string())],
         )
     }

@@ -1,0 +1,63 @@
+//! The smaller commands, and the manners of all.
+
+use std::process::Stdio;
+
+use crate::{command, file, here, planner};
+
+#[test]
+fn a_valid_file_is_summed_up() {
+    let example = here("examples/planner.yaml").display().to_string();
+    let text = planner(&["validate", &example]).ok();
+    for part in ["is valid", "promise: ", "prefill: at least", "decides every"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let (_kept, path) = file("empty.yaml", "# all defaults\n");
+    let text = planner(&["validate", &path]).ok();
+    assert!(text.contains("`run` will need `target.dgd`"), "{text}");
+}
+
+#[test]
+fn the_definitions_are_printed_as_they_are_committed() {
+    let printed = planner(&["crd"]).ok();
+    let mut found = 0;
+    for entry in std::fs::read_dir(here("crds")).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        assert!(printed.contains(text.trim_start_matches("---\n")), "{text}");
+        found += 1;
+    }
+    assert_eq!(found, 3);
+    let folder = tempfile::TempDir::new().unwrap();
+    planner(&["crd", "--write", &folder.path().display().to_string()]).ok();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "and nothing else");
+}
+
+#[test]
+fn every_command_helps() {
+    for command in ["predict", "run", "validate", "crd", "docs"] {
+        let text = planner(&[command, "--help"]).ok();
+        assert!(text.contains("Usage: sla-planner"), "{text}");
+    }
+    assert!(planner(&["--help"]).ok().contains("predict"));
+    assert!(planner(&["--version"]).ok().starts_with("sla-planner "));
+    assert!(planner(&["docs"]).ok().contains("# Exit codes"));
+    planner(&[]).refused(2, &["Usage: sla-planner"]);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let mut child =
+        command(&["docs"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert!(output.status.success());
+}
+
+#[test]
+fn two_at_once_answer_the_same() {
+    let both: Vec<_> =
+        (0..2).map(|_| command(&["predict"]).stdout(Stdio::piped()).spawn().unwrap()).collect();
+    let [a, b] = both.try_into().unwrap_or_else(|_| unreachable!("two were started"));
+    let (a, b) = (a.wait_with_output().unwrap(), b.wait_with_output().unwrap());
+    assert!(a.status.success() && a.stdout == b.stdout);
+}
