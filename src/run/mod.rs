@@ -10,7 +10,7 @@ mod sink;
 mod tick;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -77,9 +77,9 @@ impl From<anyhow::Error> for RunError {
 /// and must be over well within its interval.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
-/// After the signal, what is being written may finish within this time. Half of the second within
-/// which a shutdown is promised.
-const GRACE: Duration = Duration::from_millis(500);
+/// After the signal, what is being written may finish within this time, and then the controller and
+/// the metrics once more: together less than the second within which a shutdown is promised.
+const GRACE: Duration = Duration::from_millis(400);
 
 /// Plans until SIGTERM or SIGINT.
 ///
@@ -111,16 +111,22 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
         adapter_controller = config.adapter_controller,
         "started"
     );
-    let controller = (config.adapter_controller && config.mode == Mode::Act).then(|| {
+    let runs_controller = config.adapter_controller && config.mode == Mode::Act;
+    let namespace = target.namespace.clone();
+    let mut planner =
+        Planner::new(config, target, engines, kube.clone(), prometheus, metrics, sink);
+    tokio::select! {
+        may = planner.may_start() => may?,
+        () = seen(stopped.clone()) => return Ok(()),
+    }
+    let controller = runs_controller.then(|| {
         let options = AdapterOptions {
-            namespace: Some(target.namespace.clone()),
+            namespace: Some(namespace),
             call_deadline: CALL_DEADLINE,
             ..AdapterOptions::default()
         };
-        tokio::spawn(adapter::run(kube.clone(), options, seen(stopped.clone()), |_| {}))
+        tokio::spawn(adapter::run(kube, options, seen(stopped.clone()), |_| {}))
     });
-    let mut planner = Planner::new(config, target, engines, kube, prometheus, metrics, sink);
-    planner.may_start().await?;
     let ended = plan_until(&mut planner, &health, stopped).await;
     tracing::info!(dgd = name, "stopping");
     // Each of these ends by the same signal; what does not within the grace is dropped.
@@ -195,15 +201,23 @@ async fn serve(
     if port == 0 {
         return Ok(None);
     }
-    let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-    let server =
-        Server::bind(address, metrics.clone(), health.clone()).await.map_err(|source| {
-            let text = format!(
-                "cannot serve metrics on port {port}: {source}; give another `metrics_port`, or 0 \
+    let bind = async |address: IpAddr| {
+        Server::bind((address, port).into(), metrics.clone(), health.clone()).await
+    };
+    let server = match bind(Ipv6Addr::UNSPECIFIED.into()).await {
+        // A port in use is in use in both families; a host may have no IPv6 at all.
+        Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
+            bind(Ipv4Addr::UNSPECIFIED.into()).await
+        }
+        bound => bound,
+    }
+    .map_err(|source| {
+        let text = format!(
+            "cannot serve metrics on port {port}: {source}; give another `metrics_port`, or 0 \
                  for none"
-            );
-            RunError::BadInput { source: anyhow!(text) }
-        })?;
+        );
+        RunError::BadInput { source: anyhow!(text) }
+    })?;
     Ok(Some(tokio::spawn(async move {
         if let Err(error) = server.serve(seen(stopped)).await {
             tracing::error!(%error, "metrics ended");
