@@ -6,26 +6,42 @@ use crate::units::{Gpus, Replicas};
 /// The cheapest sizes that keep the promise together: each pool alone gives a lower bound, and the
 /// requests that both pools make late add up, so that a few more may be needed.
 pub(super) fn fewest_together(candidates: &[Candidate<'_>], allowed: Allowed) -> Option<Vec<u32>> {
-    let least: Vec<u32> =
-        candidates.iter().map(|c| c.fewest(allowed)).collect::<Option<Vec<u32>>>()?;
-    let more = |least: u32| least..=least.saturating_add((least / 8).max(3));
+    let options: Vec<Vec<Choice>> = candidates
+        .iter()
+        .map(|c| {
+            let least = c.fewest(allowed)?;
+            let most = least.saturating_add((least / 8).max(3));
+            let option = |n| Choice {
+                replicas: n,
+                gpus: Replicas::new(n).gpus(c.pool.gpus_per_replica),
+                good: c.effect(n).good(),
+            };
+            Some((least..=most).map(option).collect())
+        })
+        .collect::<Option<_>>()?;
     let mut best: Option<(Gpus, f64, Vec<u32>)> = None;
-    let mut consider = |counts: Vec<u32>| {
-        let late = 1.0 - joint(candidates, &counts);
-        if late > allowed.both {
-            return;
-        }
-        let total = gpus(candidates, &counts);
-        if best.as_ref().is_none_or(|(g, l, _)| (total, late) < (*g, *l)) {
-            best = Some((total, late, counts));
+    let mut consider = |chosen: &[&Choice]| {
+        let late = 1.0 - chosen.iter().map(|o| o.good).product::<f64>();
+        let total = chosen.iter().fold(Gpus::new(0), |sum, o| sum.plus(o.gpus));
+        if late <= allowed.both && best.as_ref().is_none_or(|(g, l, _)| (total, late) < (*g, *l)) {
+            best = Some((total, late, chosen.iter().map(|o| o.replicas).collect()));
         }
     };
-    match least[..] {
-        [a] => more(a).for_each(|a| consider(vec![a])),
-        [a, b] => more(a).for_each(|a| more(b).for_each(|b| consider(vec![a, b]))),
+    match &options[..] {
+        [one] => one.iter().for_each(|a| consider(&[a])),
+        [first, second] => {
+            first.iter().for_each(|a| second.iter().for_each(|b| consider(&[a, b])));
+        }
         _ => return None,
     }
     best.map(|(_, _, counts)| counts)
+}
+
+/// A size of one pool that may do.
+struct Choice {
+    replicas: u32,
+    gpus: Gpus,
+    good: f64,
 }
 
 /// Share of requests that are good with these sizes.
