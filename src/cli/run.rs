@@ -12,7 +12,7 @@ use super::files;
 use crate::prometheus::Endpoint;
 use crate::run::{RunError, Setup};
 use crate::spec::{Config, Mode, PrometheusSource};
-use crate::units::{Role, Timestamp};
+use crate::units::Role;
 
 /// Plans for one DynamoGraphDeployment and scales it, until SIGTERM.
 #[derive(Debug, clap::Args)]
@@ -105,11 +105,6 @@ pub(super) fn endpoint(source: &PrometheusSource) -> Endpoint {
         extra_query_params: extra_query_params.clone().into_iter().collect(),
         timeout: *timeout,
     }
-}
-
-/// Now, by the wall clock.
-pub(super) fn wall_clock() -> Timestamp {
-    Timestamp::from_millis(crate::controllers::clock::wall_clock().as_millisecond())
 }
 
 /// Text on a terminal, JSON lines elsewhere; both on standard error.

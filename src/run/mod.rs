@@ -20,11 +20,12 @@ use tokio::time::Instant;
 
 use crate::controllers::adapter::{self, AdapterOptions};
 use crate::controllers::client::{ClientOptions, connect};
+use crate::controllers::clock;
 use crate::dashboard::{Health, Metrics, Server};
 use crate::profile::EngineProfile;
 use crate::prometheus::{Client as PrometheusClient, Endpoint};
 use crate::spec::{Config, DgdTarget, Mode, format_duration};
-use crate::units::{Role, Timestamp};
+use crate::units::Role;
 
 use sink::Sink;
 use tick::Planner;
@@ -158,7 +159,7 @@ async fn plan_until(
             tokio::time::sleep(GRACE).await;
         };
         tokio::select! {
-            () = planner.tick(wall_clock()) => health.set_ready(),
+            () = planner.tick(clock::now()) => health.set_ready(),
             () = stop => {
                 tracing::warn!("a tick was cut off by the shutdown");
                 return Ok(());
@@ -223,9 +224,4 @@ async fn serve(
             tracing::error!(%error, "metrics ended");
         }
     })))
-}
-
-/// Now, by the wall clock.
-fn wall_clock() -> Timestamp {
-    Timestamp::from_millis(crate::controllers::clock::wall_clock().as_millisecond())
 }

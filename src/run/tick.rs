@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::api::names;
 use crate::check::{self, PoolLimits};
 use crate::controllers::client::Call;
+use crate::controllers::clock;
 use crate::controllers::inventory::{self, DgdInventory, InventoryError};
 use crate::controllers::rights;
 use crate::controllers::scale::{SCALE, ScaleWriter};
@@ -76,7 +77,7 @@ impl Planner {
     /// no obstacle: the loop says so at every tick until it does.
     pub(super) async fn may_start(&self) -> Result<(), RunError> {
         let forbidden = |what: String| RunError::Forbidden { what };
-        let now = super::wall_clock();
+        let now = clock::now();
         let found = match read_inventory(&self.kube, &self.target, now, CALL_DEADLINE).await {
             Ok(found) => found,
             Err(InventoryError::Dgd(error)) if error.is_forbidden() => {

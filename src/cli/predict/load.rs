@@ -186,7 +186,7 @@ fn live(
         .map_err(anyhow::Error::new)?;
     let origin =
         format!("{} of {url}, last {}", selector.dynamo_namespace, format_duration(args.interval));
-    let now = super::super::run::wall_clock();
+    let now = crate::controllers::clock::now();
     let sighting = runtime.block_on(async {
         let client = Client::new(endpoint).await?;
         Ok(Observer::new(client, selector, question, Rules::default()).observe(now).await)
