@@ -165,3 +165,27 @@ async fn an_adapter_that_should_be_there_is_not_passed_over() {
         assert_eq!(dgd.data["spec"]["services"][service]["replicas"], 1, "{service}");
     }
 }
+
+#[tokio::test]
+async fn what_a_live_prometheus_saw_is_predicted_for() {
+    let scene = Scene::set("predict", graph(true)).await;
+    scene.frontend.set_load(Some(HIGH));
+    let namespace = format!("{}-{DGD}", scene.ns.name());
+    let url = scene.prometheus.url();
+    let args =
+        ["predict", "--prometheus", &url, "--dynamo-namespace", &namespace, "--interval", "8s"];
+    eventually("a fleet for the load that was seen", SOON, async || {
+        let mut planner = tokio::process::Command::new(env!("CARGO_BIN_EXE_sla-planner"));
+        let done = planner.args(args).args(["--format", "json"]).output().await.expect("it runs");
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        let answer: serde_json::Value =
+            serde_json::from_slice(&done.stdout).map_err(|e| format!("{e}: {said}"))?;
+        let prefill = answer["pools"][0]["replicas"].as_u64();
+        if prefill > Some(2) && answer["feasible"] == true {
+            Ok(())
+        } else {
+            Err(answer.to_string())
+        }
+    })
+    .await;
+}
