@@ -38,7 +38,8 @@ pub(super) fn render(setup: &Setup, loads: &Loads, prediction: &Prediction) -> S
     let outside = |a: &Answer| a.extrapolated;
     if outside(peak) || prediction.intervals.iter().flatten().any(outside) {
         out.push_str(
-            "Note: some requests lie outside the data of the profile; see `profile` in the README.\n",
+            "Note: some requests lie outside the data of the profile, so that their latency is \
+             extrapolated.\n",
         );
     }
     out

@@ -4,7 +4,7 @@ use super::{Bound, Latency, SizePool, Verdict};
 use crate::forecast::Demand;
 use crate::plan::capacity::{AggregatedModel, DecodeModel, MAX_UTILISATION, PrefillModel};
 use crate::spec::Sla;
-use crate::units::{Millis, Role};
+use crate::units::{Millis, Percentile, Role};
 
 /// The most replicas that a search goes up to. Ten times the largest fleet that one DGD has been
 /// reported with; without a limit a slip of a unit in the load would run on for ever.
@@ -24,13 +24,22 @@ pub(super) struct Allowed {
 }
 
 impl Allowed {
-    pub(super) fn of(sla: &Sla) -> Self {
-        let planned = |p: crate::units::Percentile| PLANNED * p.share().rest().get();
-        let late = |p: Option<crate::units::Percentile>| p.map_or(1.0, planned);
+    /// What is promised.
+    pub(super) fn promised(sla: &Sla) -> Self {
+        Self::part_of(sla, 1.0)
+    }
+
+    /// What is planned with.
+    pub(super) fn planned(sla: &Sla) -> Self {
+        Self::part_of(sla, PLANNED)
+    }
+
+    fn part_of(sla: &Sla, part: f64) -> Self {
+        let late = |p: Percentile| part * p.share().rest().get();
         Self {
-            both: planned(sla.percentile),
-            ttft: late(sla.ttft_percentile),
-            itl: late(sla.itl_percentile),
+            both: late(sla.percentile),
+            ttft: sla.ttft_percentile.map_or(1.0, late),
+            itl: sla.itl_percentile.map_or(1.0, late),
         }
     }
 
@@ -216,8 +225,9 @@ impl<'a> Candidate<'a> {
         if self.rate > 0.0 { min.max(1) } else { min }
     }
 
-    /// TTFT and ITL at which all but `late` of the requests are served, where the pool has them.
-    pub(super) fn latencies(&self, replicas: u32, late: f64) -> (Option<Millis>, Option<Millis>) {
+    /// TTFT and ITL at the percentile of the promise, where the pool has them.
+    pub(super) fn latencies(&self, replicas: u32) -> (Option<Millis>, Option<Millis>) {
+        let late = self.sla.percentile.share().rest().get();
         let engines = f64::from(replicas.max(1));
         let known = |x: f64| x.is_finite().then(|| Millis::clamped(x));
         match &self.model {

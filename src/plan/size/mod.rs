@@ -141,7 +141,7 @@ impl Sizing {
 /// `pools` are prefill and decode, one of the two, or aggregated.
 #[must_use]
 pub fn size(pools: &[SizePool<'_>], sla: &Sla, demand: &Demand, budget: Option<Gpus>) -> Sizing {
-    let allowed = Allowed::of(sla);
+    let allowed = Allowed::planned(sla);
     let mut candidates: Vec<Candidate<'_>> =
         pools.iter().map(|p| Candidate::new(*p, sla, demand)).collect();
     let first_step =
@@ -154,7 +154,9 @@ pub fn size(pools: &[SizePool<'_>], sla: &Sla, demand: &Demand, budget: Option<G
         (Some(counts), _) => {
             let needed = gpus(&candidates, &counts);
             let least_bad = least_bad(&candidates, &counts, budget);
-            (least_bad, Verdict::LimitsTooTight { needed })
+            // Without the reserve for chance the promise may be kept all the same.
+            let kept = is_kept(&candidates, &least_bad, Allowed::promised(sla));
+            (least_bad, if kept { Verdict::Kept } else { Verdict::LimitsTooTight { needed } })
         }
         (None, hopeless) => {
             // Keep the engines from drowning, since no size keeps the promise.
@@ -164,25 +166,29 @@ pub fn size(pools: &[SizePool<'_>], sla: &Sla, demand: &Demand, budget: Option<G
             (least_bad(&candidates, &enough, budget), verdict)
         }
     };
-    describe(&candidates, &counts, verdict, budget, allowed, demand)
+    describe(&candidates, &counts, verdict, budget, demand)
 }
 
 /// What a fleet that is given does: the judgement of [`size`] over sizes that somebody else chose,
 /// in the order of `pools` (a pool without a size counts as empty).
 #[must_use]
 pub fn assess(pools: &[SizePool<'_>], counts: &[Replicas], sla: &Sla, demand: &Demand) -> Sizing {
-    let allowed = Allowed::of(sla);
     let mut candidates: Vec<Candidate<'_>> =
         pools.iter().map(|p| Candidate::new(*p, sla, demand)).collect();
     let counts: Vec<u32> = (0..pools.len()).map(|i| counts.get(i).map_or(0, |n| n.get())).collect();
     let first_step = candidates.iter().zip(&counts).find_map(|(c, n)| c.first_step(*n));
     set_first_step(&mut candidates, first_step);
-    let kept = candidates.iter().zip(&counts).all(|(c, n)| {
+    let kept = is_kept(&candidates, &counts, Allowed::promised(sla));
+    let verdict = if kept { Verdict::Kept } else { Verdict::NotKept };
+    describe(&candidates, &counts, verdict, None, demand)
+}
+
+/// Whether no more requests are late than allowed.
+fn is_kept(candidates: &[Candidate<'_>], counts: &[u32], allowed: Allowed) -> bool {
+    candidates.iter().zip(counts).all(|(c, n)| {
         let e = c.effect(*n);
         e.ttft <= allowed.ttft && e.itl <= allowed.itl
-    }) && 1.0 - joint(&candidates, &counts) <= allowed.both;
-    let verdict = if kept { Verdict::Kept } else { Verdict::NotKept };
-    describe(&candidates, &counts, verdict, None, allowed, demand)
+    }) && 1.0 - joint(candidates, counts) <= allowed.both
 }
 
 fn describe(
@@ -190,7 +196,6 @@ fn describe(
     counts: &[u32],
     verdict: Verdict,
     budget: Option<Gpus>,
-    allowed: Allowed,
     demand: &Demand,
 ) -> Sizing {
     let pools = candidates
@@ -198,7 +203,7 @@ fn describe(
         .zip(counts)
         .map(|(c, &n)| {
             let e = c.effect(n);
-            let (ttft, itl) = c.latencies(n, allowed.both);
+            let (ttft, itl) = c.latencies(n);
             let cut = matches!(verdict, Verdict::LimitsTooTight { .. });
             let bound = if cut && c.pool.max.is_some_and(|max| n == max.get()) {
                 Bound::Max
