@@ -38,20 +38,22 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
     }
     let setup = setup(config, args)?;
     start_log(&args.log)?;
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .context("cannot start the async runtime")?
-        .block_on(crate::run::run(setup))
-        .map_err(|error| {
-            let exit = match &error {
-                RunError::Forbidden { .. } => Exit::Forbidden,
-                RunError::BadInput { .. } => Exit::BadInput,
-                RunError::Failed { .. } => Exit::Failed,
-            };
-            CliError::new(exit, error)
-        })
+        .context("cannot start the async runtime")?;
+    let ended = runtime.block_on(crate::run::run(setup));
+    // A look-up of a name that hangs must not hold up the end of the process.
+    runtime.shutdown_background();
+    ended.map_err(|error| {
+        let exit = match &error {
+            RunError::Forbidden { .. } => Exit::Forbidden,
+            RunError::BadInput { .. } => Exit::BadInput,
+            RunError::Failed { .. } => Exit::Failed,
+        };
+        CliError::new(exit, error)
+    })
 }
 
 /// What `run` needs beyond a valid configuration.

@@ -25,7 +25,11 @@ pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
     );
     let not_fresh = not_fresh(input);
     let (pools, demand, sizing) = match known_demand(input, &memory) {
-        Err(reason) => (input.pools.iter().map(|p| hold(input, p, &reason)).collect(), None, None),
+        Err(reason) => {
+            // What was wanted before a gap says nothing of the time after it.
+            memory.since = None;
+            (input.pools.iter().map(|p| hold(input, p, &reason)).collect(), None, None)
+        }
         Ok(demand) => {
             let sizing =
                 demand.as_ref().map(|d| size(&size_pools(input), &input.sla, d, input.budget));
@@ -103,6 +107,9 @@ fn not_fresh(input: &PlanInput<'_>) -> Vec<String> {
     check("OSL", &traffic.osl, idle, &mut out);
     check("TTFT", &traffic.ttft.quantile, true, &mut out);
     check("ITL", &traffic.itl.quantile, true, &mut out);
+    if let Some(n) = traffic.inflight.known().filter(|n| idle && **n > 0.0) {
+        out.push(format!("{n} requests are in flight although none arrives"));
+    }
     for pool in &input.pools {
         match input.observation.inventory.pools.get(&pool.role) {
             Some(signal) => {

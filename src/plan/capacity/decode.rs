@@ -141,7 +141,12 @@ impl<'a> DecodeModel<'a> {
     /// The share of requests whose mean latency is over target, or which find no room.
     pub(crate) fn late(&self, engines: f64, rate: f64, idc: f64) -> (Outcome, f64) {
         let Some(on_target) = self.on_target else {
-            return (Outcome::overloaded(1.0), 1.0);
+            // Every request is late whatever the size; the utilisation still tells what drowns.
+            let most = self.slots.min(self.kv_slots);
+            let out = self.state(engines, rate, idc).map_or(Outcome::overloaded(1.0), |state| {
+                Outcome { late: 1.0, utilisation: state.running / most }
+            });
+            return (out, 0.0);
         };
         let most = self.slots.min(self.kv_slots);
         let Some(state) = self.state(engines, rate, idc) else {

@@ -181,6 +181,21 @@ fn a_planner_just_started_takes_nothing_away_before_one_window() {
 }
 
 #[test]
+fn after_a_gap_in_the_metrics_a_whole_window_is_seen_before_a_replica_is_taken_away() {
+    let mut b = Bench::new();
+    for _ in 0..5 {
+        b.tick(Seen::Load(60.0));
+    }
+    let high = b.counts;
+    for _ in 0..6 {
+        b.tick(Seen::Nothing);
+    }
+    // The first rates after a gap rest on few samples, and may be far too low.
+    assert_eq!(b.codes(Seen::Load(5.0))[0], "hold_stabilizing");
+    assert_eq!(b.counts, high);
+}
+
+#[test]
 fn limits_are_kept_at_every_step() {
     let mut b = Bench::new();
     b.budget = Some(Gpus::new(6));

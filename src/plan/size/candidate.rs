@@ -207,6 +207,9 @@ impl<'a> Candidate<'a> {
         while !calm(high) && high < MOST_REPLICAS {
             high = high.saturating_mul(2).min(MOST_REPLICAS);
         }
+        if !calm(high) {
+            return lowest;
+        }
         let mut low = lowest.min(high);
         while low < high {
             let middle = low + (high - low) / 2;

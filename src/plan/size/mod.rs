@@ -141,21 +141,26 @@ impl Sizing {
 /// `pools` are prefill and decode, one of the two, or aggregated.
 #[must_use]
 pub fn size(pools: &[SizePool<'_>], sla: &Sla, demand: &Demand, budget: Option<Gpus>) -> Sizing {
-    let allowed = Allowed::planned(sla);
+    let (allowed, promised) = (Allowed::planned(sla), Allowed::promised(sla));
     let mut candidates: Vec<Candidate<'_>> =
         pools.iter().map(|p| Candidate::new(*p, sla, demand)).collect();
     let first_step =
         candidates.iter().find_map(|c| c.first_step(c.fewest(allowed).unwrap_or(1).max(1)));
     set_first_step(&mut candidates, first_step);
-    let hopeless = candidates.iter().find_map(|c| c.hopeless(allowed));
-    let wanted = if hopeless.is_some() { None } else { fewest_together(&candidates, allowed) };
+    let hopeless = candidates.iter().find_map(|c| c.hopeless(promised));
+    // Where the reserve for chance cannot be had, the promise itself is planned with.
+    let wanted = if hopeless.is_some() {
+        None
+    } else {
+        fewest_together(&candidates, allowed).or_else(|| fewest_together(&candidates, promised))
+    };
     let (counts, verdict) = match (wanted, hopeless) {
         (Some(counts), _) if within(&candidates, &counts, budget) => (counts, Verdict::Kept),
         (Some(counts), _) => {
             let needed = gpus(&candidates, &counts);
             let least_bad = least_bad(&candidates, &counts, budget);
             // Without the reserve for chance the promise may be kept all the same.
-            let kept = is_kept(&candidates, &least_bad, Allowed::promised(sla));
+            let kept = is_kept(&candidates, &least_bad, promised);
             (least_bad, if kept { Verdict::Kept } else { Verdict::LimitsTooTight { needed } })
         }
         (None, hopeless) => {

@@ -142,6 +142,10 @@ fn a_promise_below_the_service_time_cannot_be_met_and_the_best_is_named() {
     assert!(counts(&sized).iter().all(|n| *n < 5), "a hopeless target buys no GPUs: {sized:?}");
     let sized = size(&pools(&engine), &sla(500.0, 3.0), &steady(5.0, 3000.0, 150.0), None);
     assert!(matches!(sized.verdict, Verdict::CannotBeMet { latency: Latency::Itl, .. }));
+    assert!(counts(&sized).iter().all(|n| *n < 5), "a hopeless target buys no GPUs: {sized:?}");
+    let one = [SizePool { role: Role::Aggregated, ..pools(&engine)[0] }];
+    let sized = size(&one, &sla(500.0, 3.0), &steady(5.0, 3000.0, 150.0), None);
+    assert!(counts(&sized)[0] < 5, "nor do aggregated engines: {sized:?}");
 }
 
 #[test]
