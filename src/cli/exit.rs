@@ -92,7 +92,15 @@ impl CliError {
 
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {:#}", self.error)?;
+        write!(f, "error: {}", self.error)?;
+        let mut said = self.error.to_string();
+        for cause in self.error.chain().skip(1).map(ToString::to_string) {
+            // Many errors of others name their own cause: it is said once.
+            if !said.contains(&cause) {
+                write!(f, ": {cause}")?;
+                said.push_str(&cause);
+            }
+        }
         if !self.hint.is_empty() {
             write!(f, "\nhint: {}", self.hint)?;
         }
@@ -109,6 +117,17 @@ impl From<anyhow::Error> for CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_that_the_error_names_itself_is_said_once() {
+        let error = anyhow::anyhow!("No such file (os error 2)")
+            .context("cannot read `k`: No such file (os error 2)")
+            .context("cannot log in");
+        assert_eq!(
+            CliError::new(Exit::BadInput, error).hint("look").to_string(),
+            "error: cannot log in: cannot read `k`: No such file (os error 2)\nhint: look"
+        );
+    }
 
     #[test]
     fn every_kind_of_failure_is_documented() {

@@ -55,13 +55,13 @@ pub enum RunError {
         what: String,
     },
     /// Something configured cannot be used.
-    #[error("{source:#}")]
+    #[error(transparent)]
     BadInput {
         /// What.
         source: anyhow::Error,
     },
     /// Anything else.
-    #[error("{source:#}")]
+    #[error(transparent)]
     Failed {
         /// What.
         source: anyhow::Error,
