@@ -49,7 +49,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             // Help and version go to standard output with code 0, mistakes to standard error.
             let code =
                 if error.use_stderr() { exit::Exit::BadInput.into() } else { ExitCode::SUCCESS };
-            return if error.print().is_ok() { code } else { exit::Exit::Failed.into() };
+            return match error.print() {
+                Err(failed) if !error.use_stderr() && !is_gone(&failed) => {
+                    exit::Exit::Failed.into()
+                }
+                Ok(()) | Err(_) => code,
+            };
         }
     };
     let done = match args.command {
@@ -68,10 +73,15 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Says on standard error why the command failed.
-#[expect(clippy::print_stderr, reason = "the command line talks to people here")]
+/// Says on standard error why the command failed. Where nobody listens any more, the code has to do.
 fn complain(error: &CliError) {
-    eprintln!("{error}");
+    use std::io::Write as _;
+    drop(writeln!(std::io::stderr().lock(), "{error}"));
+}
+
+/// Whether a write failed because the reader went away (`| head`), which is no failure.
+fn is_gone(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::BrokenPipe
 }
 
 /// Prints a result on standard output. A reader that went away (`| head`) is no failure.
@@ -79,7 +89,7 @@ fn say(text: &str) -> Result<(), CliError> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+        Err(error) if !is_gone(&error) => {
             Err(anyhow::Error::new(error).context("write to standard output").into())
         }
         Ok(()) | Err(_) => Ok(()),

@@ -44,7 +44,7 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         .build()
         .context("cannot start the async runtime")?;
     let ended = runtime.block_on(crate::run::run(setup));
-    // A look-up of a name that hangs must not hold up the end of the process.
+    // A look-up of a name that hangs, or a file, must not hold up the end of the process.
     runtime.shutdown_background();
     ended.map_err(|error| {
         let exit = match &error {
@@ -113,7 +113,11 @@ pub(super) fn endpoint(source: &PrometheusSource) -> Endpoint {
 fn start_log(filter: &str) -> Result<(), CliError> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|e| CliError::bad_input(format!("--log `{filter}`: {e}")))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // It would tell of a closed standard error on standard error, and panic.
+        .log_internal_errors(false);
     let started = if std::io::stderr().is_terminal() {
         builder.try_init()
     } else {
