@@ -107,8 +107,7 @@ pub(super) fn read(
         return Ok(steady(*rps, *isl, *osl));
     }
     if let Some(path) = &args.trace {
-        let rows = rows(files::trace(path)?, args.interval)
-            .map_err(|e| bad_trace(e, &path.display().to_string()))?;
+        let rows = rows(files::trace(path)?, args.interval, &path.display().to_string())?;
         return Ok(Loads { origin: format!("trace {}", path.display()), is_trace: true, rows });
     }
     if let Some(url) = &args.prometheus {
@@ -118,9 +117,8 @@ pub(super) fn read(
         return Ok(steady(load.rps.get(), load.isl.get(), load.osl.get()));
     }
     let (name, bytes) = SHIPPED;
-    let rows = Reader::new(bytes)
-        .and_then(|reader| rows(reader, args.interval))
-        .map_err(|e| bad_trace(e, name))?;
+    let reader = Reader::new(bytes).map_err(|e| bad_trace(e, name))?;
+    let rows = rows(reader, args.interval, name)?;
     Ok(Loads { origin: name.to_owned(), is_trace: true, rows })
 }
 
@@ -135,8 +133,29 @@ fn steady(rps: f64, isl: f64, osl: f64) -> Loads {
     Loads::one(origin, (rps > 0.0).then_some(demand))
 }
 
-fn rows<R: std::io::BufRead>(reader: Reader<R>, width: Duration) -> Result<Vec<Load>, TraceError> {
-    intervals(reader, width).map(|i| i.map(|i| row(&i))).collect()
+/// Ten weeks of minutes: nobody reads a longer table. Milliseconds since 1970, a common slip, would
+/// make 28 million rows of one minute, nearly all empty.
+const MOST_ROWS: usize = 100_000;
+
+fn rows<R: std::io::BufRead>(
+    reader: Reader<R>,
+    width: Duration,
+    origin: &str,
+) -> Result<Vec<Load>, CliError> {
+    let some: Result<Vec<Load>, TraceError> =
+        intervals(reader, width).take(MOST_ROWS + 1).map(|i| i.map(|i| row(&i))).collect();
+    let some = some.map_err(|e| bad_trace(e, origin))?;
+    if some.len() > MOST_ROWS {
+        return Err(CliError::bad_input(format!(
+            "{origin} covers more than {MOST_ROWS} intervals of {}",
+            format_duration(width)
+        ))
+        .hint(
+            "times count in milliseconds from the start of the trace, not from 1970; for a trace \
+             that is really so long, give a longer --interval",
+        ));
+    }
+    Ok(some)
 }
 
 fn row(interval: &Interval) -> Load {
