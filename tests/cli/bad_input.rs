@@ -93,6 +93,13 @@ fn a_trace_is_refused_at_its_line() {
         let (_kept, path) = file("t.csv", format!("{head}{rows}"));
         predict(&["--trace", &path]).refused(2, &[says, &["t.csv"][..]].concat());
     }
+    for late in ["1700000000000,5,5", "0,5,5\n9000000000000000,5,5"] {
+        let (_kept, path) = file("t.csv", format!("{head}{late}\n"));
+        predict(&["--trace", &path]).refused(
+            2,
+            &["t.csv covers more than 100000 intervals of 1m", "hint: times count", "--interval"],
+        );
+    }
     let (_kept, path) = file("t.csv", "");
     predict(&["--trace", &path]).refused(2, &["empty"]);
     let (_kept, path) = file("t.csv", "when,what\n");
@@ -163,6 +170,36 @@ fn run_says_what_its_configuration_lacks() {
         let (_kept, path) = file("planner.yaml", text);
         planner(&["run", "--config", &path]).refused(2, says);
     }
+}
+
+#[test]
+fn what_run_cannot_start_with_is_said_once() {
+    let profile = "profile: measured_llama-3.1-8b-fp8_h200_vllm_tp1";
+    let config = |more: &str| {
+        format!(
+            "pools: {{decode: {{{profile}}}}}\ntarget: {{dgd: chat}}\nmetrics_port: 0\n\
+             prometheus: {{url: 'http://127.0.0.1:9'{more}}}\n"
+        )
+    };
+    let (_kept, good) = file("planner.yaml", config(""));
+    let run = |path: &str, more: &[&str]| {
+        let args = [&["run", "--config", path], more].concat();
+        crate::command(&args).env("KUBECONFIG", "/no/such/kubeconfig").output().unwrap()
+    };
+    let missing = "No such file or directory (os error 2)";
+
+    let done = crate::Done::of(run(&good, &[]));
+    assert_eq!(done.err.matches(missing).count(), 1, "{}", done.err);
+    done.refused(2, &["neither in a pod nor by a kubeconfig", "/no/such/kubeconfig"]);
+
+    let (_kept, path) = file("planner.yaml", format!("{}record: /no/such/file\n", config("")));
+    let done = crate::Done::of(run(&path, &[]));
+    let said =
+        format!("error: cannot open the record file /no/such/file (key `record`): {missing}");
+    assert_eq!((done.code, done.err), (2, format!("{said}\n")));
+
+    let done = crate::Done::of(run(&good, &["--log", "loud=["]));
+    done.refused(2, &["--log `loud=[`"]);
 }
 
 #[test]

@@ -45,12 +45,25 @@ fn every_command_helps() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
-    let mut child =
-        command(&["docs"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-    assert!(output.status.success());
+    for args in [&["docs"][..], &["predict"], &["crd"], &["--help"], &["run", "--help"]] {
+        let (gone, stdout) = std::io::pipe().unwrap();
+        drop(gone);
+        let output = command(args).stdout(stdout).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{args:?}");
+        assert!(output.status.success(), "{args:?}");
+    }
+}
+
+#[test]
+fn the_code_says_what_went_wrong_where_nobody_reads_the_message() {
+    let (_kept, path) = file("planner.yaml", "sla: {ttft: 500}\n");
+    for args in [&["predict", "--ttft", "500"][..], &["validate", &path], &["predikt"]] {
+        let (gone, stderr) = std::io::pipe().unwrap();
+        drop(gone);
+        let output = command(args).stderr(stderr).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert_eq!(output.stdout, b"", "{args:?}");
+    }
 }
 
 #[test]
