@@ -156,7 +156,6 @@ fn ends_well(planner: &mut Guarded) {
     let log = planner.stderr();
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(took < SHUTDOWN, "{took:?}: {log}");
-    println!("ended after {took:?}");
 }
 
 /// The command lines of processes that name this file.
