@@ -318,6 +318,11 @@ async fn a_graph_that_may_not_be_patched_gives_a_warning_on_the_adapter() {
     let user = ns.token(rules).await;
     let controller = Controller::start_with(&ns, client_through(&user, None).await);
     controller.adapter(&ns, "llama-decode").await;
+    let told = async || {
+        let status = adapters(&ns).await.get("llama-decode").await.expect("the adapter").status;
+        status.and_then(|s| s.replicas)
+    };
+    eventually("the first status", SOON, async || told().await.ok_or("none")).await;
 
     ns.kubectl(&["scale", "dgdsa/llama-decode", "--replicas=3"]).await.success();
     let rule = "{apiGroups: [\"nvidia.com\"], resources: [\"dynamographdeployments\"], verbs: [\"patch\"]}";
@@ -328,8 +333,7 @@ async fn a_graph_that_may_not_be_patched_gives_a_warning_on_the_adapter() {
     .await;
     let dgd = raw_dgd(&ns).await;
     assert_eq!(dgd.data["spec"]["services"]["Decode"]["replicas"], 2);
-    let status = adapters(&ns).await.get("llama-decode").await.expect("the adapter").status;
-    assert_eq!(status.and_then(|s| s.replicas), Some(2), "the graph was not told");
+    assert_eq!(told().await, Some(2), "the graph was not told");
 }
 
 #[tokio::test]
