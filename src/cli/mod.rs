@@ -49,7 +49,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             // Help and version go to standard output with code 0, mistakes to standard error.
             let code =
                 if error.use_stderr() { exit::Exit::BadInput.into() } else { ExitCode::SUCCESS };
-            return if error.print().is_ok() { code } else { exit::Exit::Failed.into() };
+            return match error.print() {
+                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                    exit::Exit::Failed.into()
+                }
+                Ok(()) | Err(_) => code,
+            };
         }
     };
     let done = match args.command {

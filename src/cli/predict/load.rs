@@ -108,7 +108,13 @@ pub(super) fn read(
     }
     if let Some(path) = &args.trace {
         let rows = rows(files::trace(path)?, args.interval)
-            .map_err(|e| bad_trace(e, &path.display().to_string()))?;
+            .map_err(|e| files::bad_trace(e, &path.display().to_string()))?;
+        if rows.is_empty() {
+            return Err(CliError::bad_input(format!(
+                "{}: expected at least one request, found only the header",
+                path.display()
+            )));
+        }
         return Ok(Loads { origin: format!("trace {}", path.display()), is_trace: true, rows });
     }
     if let Some(url) = &args.prometheus {
@@ -120,12 +126,8 @@ pub(super) fn read(
     let (name, bytes) = SHIPPED;
     let rows = Reader::new(bytes)
         .and_then(|reader| rows(reader, args.interval))
-        .map_err(|e| bad_trace(e, name))?;
+        .map_err(|e| files::bad_trace(e, name))?;
     Ok(Loads { origin: name.to_owned(), is_trace: true, rows })
-}
-
-fn bad_trace(error: TraceError, origin: &str) -> CliError {
-    CliError::new(Exit::BadInput, anyhow!(error).context(format!("cannot use {origin}")))
 }
 
 fn steady(rps: f64, isl: f64, osl: f64) -> Loads {
