@@ -122,6 +122,8 @@ fn a_profile_is_named_by_folder_file_or_name() {
     assert_eq!(by_name, steady(&["--profile", &folder.display().to_string()]));
     assert_eq!(by_name, steady(&["--profile", &one_file]));
     assert_eq!(by_name, steady(&[]), "it is the default");
+    let npz = here("tests/data/profile/dynamo-0.9.0/h200_8b").display().to_string();
+    assert_eq!(by_name, steady(&["--profile", &npz]), "the npz of Dynamo holds the same numbers");
 }
 
 #[test]
