@@ -9,7 +9,8 @@ use anyhow::{Context as _, anyhow};
 use super::exit::{CliError, Exit};
 use crate::profile::{EngineProfile, FILE_NAMES, ProfileError, ProfileFile, ProfileFiles, library};
 use crate::spec::{Config, Defaults};
-use crate::trace::Reader;
+use crate::trace::{Reader, TraceError};
+use crate::units::Role;
 
 /// The longest configuration or profile file that is read: profiles take kilobytes.
 const FILE_LIMIT: u64 = 64 << 20;
@@ -54,15 +55,20 @@ pub(super) fn profile(name: &str) -> Result<EngineProfile, CliError> {
         return EngineProfile::from_files(&files).map_err(bad);
     }
     if path.is_file() {
+        if has_extension(path, &["npz"]) {
+            return Err(CliError::bad_input(format!(
+                "profile {name}: an npz file holds the table of one role, and both are needed"
+            ))
+            .hint(format!(
+                "give the directory that holds {} and {}",
+                FILE_NAMES[1], FILE_NAMES[4]
+            )));
+        }
         let file = ProfileFile { name: name.to_owned(), bytes: read(path)? };
         let files = ProfileFiles { place: name.to_owned(), files: vec![file], row: Vec::new() };
         return EngineProfile::from_files(&files).map_err(bad);
     }
-    let looks_like_a_path = name.contains(['/', '\\'])
-        || path
-            .extension()
-            .is_some_and(|e| ["json", "npz"].iter().any(|known| e.eq_ignore_ascii_case(known)));
-    if looks_like_a_path {
+    if name.contains(['/', '\\']) || has_extension(path, &["json", "npz"]) {
         return Err(CliError::bad_input(format!("profile {name}: no such directory or file"))
             .hint(format!(
                 "give a directory with {} and {}, or the name of a shipped profile: {}",
@@ -71,7 +77,20 @@ pub(super) fn profile(name: &str) -> Result<EngineProfile, CliError> {
                 library::names().collect::<Vec<_>>().join(", ")
             )));
     }
-    library::get(name).map_err(bad)
+    library::get(name)
+        .map_err(|e| bad(e).hint("a directory or file that is meant is named by its path: ./name"))
+}
+
+/// Loads the profile that a configuration names for a pool; errors name the pool.
+pub(super) fn profile_of(role: Role, name: &str) -> Result<EngineProfile, CliError> {
+    profile(name).map_err(|e| CliError {
+        error: e.error.context(format!("profile of the {role} pool")),
+        ..e
+    })
+}
+
+fn has_extension(path: &Path, known: &[&str]) -> bool {
+    path.extension().is_some_and(|e| known.iter().any(|known| e.eq_ignore_ascii_case(known)))
 }
 
 fn files_below(directory: &Path) -> Result<ProfileFiles, CliError> {
@@ -79,7 +98,7 @@ fn files_below(directory: &Path) -> Result<ProfileFiles, CliError> {
     for name in FILE_NAMES {
         let path = directory.join(name);
         if path.is_file() {
-            files.push(ProfileFile { name: name.to_owned(), bytes: read(&path)? });
+            files.push(ProfileFile { name: path.display().to_string(), bytes: read(&path)? });
         }
     }
     Ok(ProfileFiles { place: directory.display().to_string(), files, row: Vec::new() })
@@ -88,7 +107,14 @@ fn files_below(directory: &Path) -> Result<ProfileFiles, CliError> {
 /// Opens a trace; errors name the file.
 pub(super) fn trace(path: &Path) -> Result<Reader<BufReader<File>>, CliError> {
     Reader::new(BufReader::with_capacity(1 << 16, open(path)?))
-        .map_err(|e| CliError::new(Exit::BadInput, anyhow!(e).context(path.display().to_string())))
+        .map_err(|e| bad_trace(e, &path.display().to_string()))
+}
+
+/// A trace that cannot be used, by the name of its source.
+pub(super) fn bad_trace(error: TraceError, origin: &str) -> CliError {
+    // A line of JSON is parsed by itself, so that its parser calls each one line 1.
+    let problem = format!("{:#}", anyhow!(error)).replace(" at line 1 column ", " at column ");
+    CliError::bad_input(format!("{origin}: failed to {problem}"))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one reader of files on the command line")]

@@ -12,7 +12,6 @@ use super::files;
 use crate::prometheus::Endpoint;
 use crate::run::{RunError, Setup};
 use crate::spec::{Config, Mode, PrometheusSource};
-use crate::units::Role;
 
 /// Plans for one DynamoGraphDeployment and scales it, until SIGTERM.
 #[derive(Debug, clap::Args)]
@@ -83,16 +82,9 @@ fn setup(config: Config, args: &Args) -> Result<Setup, CliError> {
                 &format!("give `pools.{role}.profile`: a directory, a file or a shipped name"),
             )
         })?;
-        engines.insert(*role, engine(*role, name)?);
+        engines.insert(*role, files::profile_of(*role, name)?);
     }
     Ok(Setup { config, target, prometheus, engines, context: args.context.clone() })
-}
-
-fn engine(role: Role, name: &str) -> Result<crate::profile::EngineProfile, CliError> {
-    files::profile(name).map_err(|e| CliError {
-        error: e.error.context(format!("profile of the {role} pool")),
-        ..e
-    })
 }
 
 /// The address and manners of a Prometheus, from the configuration.

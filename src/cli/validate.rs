@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::exit::CliError;
 use super::{files, say};
 use crate::profile::lint;
-use crate::spec::format_duration;
+use crate::spec::{Mode, format_duration};
 
 /// Checks a configuration file without a cluster.
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,7 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         let most = pool.max.map_or_else(String::new, |max| format!(", at most {max}"));
         line(format!("{role}: at least {}{most} replicas", pool.min));
         if let Some(name) = &pool.profile {
-            let profile = files::profile(name)?;
+            let profile = files::profile_of(*role, name)?;
             line(format!("{role}: profile {name} is readable"));
             for finding in lint(&profile) {
                 line(format!("{role}: profile {name}: {finding}"));
@@ -46,7 +46,13 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
     });
     line(format!("decides every {}", format_duration(config.intervals.adjustment)));
     match &config.target {
-        Some(t) => line(format!("scales DGD {}/{} ({:?})", t.namespace, t.dgd, config.mode)),
+        Some(t) => {
+            let does = match config.mode {
+                Mode::Act => "scales",
+                Mode::Advise => "advises on",
+            };
+            line(format!("{does} DGD {}/{}", t.namespace, t.dgd));
+        }
         None => line("no target: `run` will need `target.dgd`".to_owned()),
     }
     if config.prometheus.is_none() {

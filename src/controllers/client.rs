@@ -24,8 +24,10 @@ pub struct ClientOptions {
 #[derive(Debug, Error)]
 pub enum ConnectError {
     /// Neither a pod's service account nor a kubeconfig can be used.
-    #[error("find out how to reach the API server (neither in a pod nor by a kubeconfig)")]
-    NoConfig(#[source] Box<kube::config::InferConfigError>),
+    ///
+    /// The text holds the causes already, so that there is no source to tell them once more.
+    #[error("find out how to reach the API server (neither in a pod nor by a kubeconfig): {0}")]
+    NoConfig(Box<kube::config::InferConfigError>),
     /// The kubeconfig cannot be used.
     #[error("use {what}")]
     Kubeconfig {

@@ -98,7 +98,7 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
     let served = serve(config.metrics_port, &metrics, &health, stopped.clone()).await?;
     let kube = connect(&ClientOptions { context })
         .await
-        .map_err(|e| RunError::BadInput { source: anyhow!(e) })?;
+        .map_err(|e| RunError::BadInput { source: anyhow!("failed to {:#}", anyhow!(e)) })?;
     let prometheus = PrometheusClient::new(prometheus)
         .await
         .map_err(|e| RunError::BadInput { source: anyhow!("failed to {}", e.chain()) })?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_saphyr::Error as YamlError;
+use serde_saphyr::{Error as YamlError, Localizer, UserMessageFormatter, render_options};
 
 use super::config::{
     Config, DgdTarget, EngineLimits, Intervals, Pool, PrometheusSource, Sla, StatedLoad,
@@ -53,32 +53,43 @@ pub fn load(text: &str, origin: &str, defaults: &Defaults) -> Result<Config, Con
     let file = if text.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with('#')) {
         File::default()
     } else {
-        serde_saphyr::from_str_valid::<File>(text)
-            .map_err(|e| ConfigError::Invalid { origin: origin.to_owned(), frame: describe(&e) })?
+        serde_saphyr::from_str_valid::<File>(text).map_err(|e| ConfigError::Invalid {
+            origin: origin.to_owned(),
+            frame: describe(&e, origin),
+        })?
     };
     Ok(settle(file, defaults))
 }
 
+/// How a rule across fields is told: the key first, then what is wrong with it.
+struct Words;
+
+impl Localizer for Words {
+    fn validation_base_message(&self, entry: &str, resolved_path: &str) -> String {
+        format!("`{resolved_path}`: {entry}")
+    }
+}
+
 /// The message of a YAML error, with the nearest known key where a key is unknown.
-fn describe(error: &YamlError) -> String {
-    let mut text = error.render();
+fn describe(error: &YamlError, origin: &str) -> String {
+    let formatter = UserMessageFormatter.with_localizer(&Words);
+    let mut text = error.render_with_options(render_options! {
+        formatter: &formatter,
+        source_name: Some(origin),
+    });
+    // The caller says that it is an error; no line of a frame begins like that.
+    text = text.strip_prefix("error: ").unwrap_or(&text).replace("\nerror: ", "\n");
     if let YamlError::SerdeUnknownField { field, expected, .. } = error.without_snippet() {
         let nearest = expected
             .iter()
             .map(|known| (strsim::osa_distance(field, known), *known))
             .min()
             .filter(|(distance, known)| *distance <= known.len().max(field.len()) / 2);
-        text.push('\n');
-        match nearest {
-            Some((_, known)) => {
-                text.push_str("did you mean `");
-                text.push_str(known);
-                text.push_str("`?");
-            }
-            None => {
-                text.push_str("known keys here: ");
-                text.push_str(&expected.join(", "));
-            }
+        // Without one, the message lists the known keys by itself.
+        if let Some((_, known)) = nearest {
+            text.push_str("\nhint: did you mean `");
+            text.push_str(known);
+            text.push_str("`?");
         }
     }
     text

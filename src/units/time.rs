@@ -52,7 +52,8 @@ pub fn seconds_of(d: Duration) -> f64 {
 /// A duration in milliseconds.
 #[must_use]
 pub fn millis_of(d: Duration) -> f64 {
-    d.as_secs_f64() * 1e3
+    // Divided, for 78.1 ms to be 78.1 and not 78.10000000000001.
+    d.as_nanos() as f64 / 1e6
 }
 
 #[cfg(test)]

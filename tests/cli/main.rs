@@ -91,3 +91,6 @@ fn here(path: &str) -> PathBuf {
 const TRACE: &str = "examples/traces/azure-2023-conv-10min.jsonl";
 
 const PROFILE: &str = "profiles/measured_llama-3.1-8b-fp8_h200_vllm_tp1";
+
+/// The table of one role, as Dynamo 0.9.0 brings it.
+const NPZ: &str = "tests/data/profile/dynamo-0.9.0/h200_8b/prefill.npz";

@@ -122,6 +122,8 @@ fn a_profile_is_named_by_folder_file_or_name() {
     assert_eq!(by_name, steady(&["--profile", &folder.display().to_string()]));
     assert_eq!(by_name, steady(&["--profile", &one_file]));
     assert_eq!(by_name, steady(&[]), "it is the default");
+    let npz = here("tests/data/profile/dynamo-0.9.0/h200_8b").display().to_string();
+    assert_eq!(by_name, steady(&["--profile", &npz]), "the npz of Dynamo holds the same numbers");
 }
 
 #[test]
@@ -154,9 +156,16 @@ fn aggregated_engines_are_one_pool_with_both_latencies() {
 fn a_promise_that_no_replica_can_keep_says_what_the_best_is() {
     let answer = steady(&["--ttft", "20ms"]);
     assert_eq!(answer["feasible"], false);
+    has_the_shape_of_a_fleet(&answer);
     let reason = answer["reason"].as_str().unwrap();
-    assert!(reason.contains("cannot be met by adding replicas"), "{reason}");
-    assert!(reason.contains("is the best"), "{reason}");
+    assert!(reason.contains("TTFT of 20.0 ms cannot be met by adding replicas"), "{reason}");
+    let best = reason.split("replicas: ").nth(1).unwrap().split(' ').next().unwrap();
+    let best: f64 = best.parse().unwrap();
+    assert!(best > 20.0 && reason.contains("is the best"), "{reason}");
+    let above = steady(&["--ttft", &format!("{:.0}ms", best * 1.1)]);
+    assert_eq!(above["feasible"], true, "what is called the best can be had: {above}");
+    let itl = steady(&["--itl", "1ms"]);
+    assert!(itl["reason"].as_str().unwrap().contains("ITL of 1.0 ms cannot be met"), "{itl}");
     let checked = planner(&[&STEADY[..], &["--ttft", "20ms", "--check"]].concat());
     assert_eq!(checked.code, 3);
     assert!(checked.out.contains("NOT KEPT"), "the answer is printed all the same");
@@ -173,11 +182,63 @@ fn a_budget_that_is_too_small_gives_the_least_bad_fleet_within_it() {
     assert!(tight["total_gpus"].as_u64().unwrap() < need, "{tight}");
     let reason = tight["reason"].as_str().unwrap();
     assert!(reason.contains(&format!("takes {need} GPUs")), "{reason}");
+    let better = tight["attainment"].as_f64().unwrap();
+    let least = steady(&["--itl", "8ms", "--max-gpu-budget", "2"]);
+    assert!(better >= least["attainment"].as_f64().unwrap(), "more GPUs are not worse");
+    let budget = [&STEADY[..], &["--itl", "8ms", "--max-gpu-budget", &budget, "--check"]].concat();
+    let checked = planner(&budget);
+    assert_eq!((checked.code, checked.err), (3, format!("error: {reason}\n")));
+    assert!(checked.out.contains(reason), "{}", checked.out);
+    planner(&[&STEADY[..], &["--check"]].concat()).ok();
+}
+
+#[test]
+fn the_maximum_of_a_pool_is_a_limit_too() {
+    let (_kept, path) = file("sla.yaml", "pools: {prefill: {max: 1}, decode: {min: 3}}\n");
+    let answer = steady(&["--sla", &path]);
+    assert_eq!(answer["feasible"], false);
+    assert_eq!(replicas(&answer), [("prefill".into(), 1), ("decode".into(), 3)]);
+    assert!(answer["reason"].as_str().unwrap().contains("more than the limits allow"), "{answer}");
+}
+
+#[test]
+fn the_forms_of_an_answer_have_these_keys_and_no_others() {
+    let keys = |v: &Value| v.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let one = ["feasible", "total_gpus", "attainment", "pools", "reason", "extrapolated"];
+    assert_eq!(keys(&steady(&[])), one);
+    let trace = planner(&["predict", "--format", "json"]).json();
+    assert_eq!(keys(&trace), [&one[..], &["intervals"]].concat());
+    for row in trace["intervals"].as_array().unwrap() {
+        assert_eq!(keys(row), [&["start_s", "requests"], &one[..]].concat());
+        let pool = |latency| ["role", "replicas", "gpus", "utilisation", latency, "why"];
+        assert_eq!(keys(&row["pools"][0]), pool("ttft_ms"));
+        assert_eq!(keys(&row["pools"][1]), pool("itl_ms"));
+    }
+    let path = here(TRACE).display().to_string();
+    let named = planner(&["predict", "--trace", &path, "--format", "json"]).json();
+    assert_eq!(named, trace, "it is the load where none is named");
+}
+
+#[test]
+fn a_load_is_the_same_from_flags_and_from_a_file_and_flags_come_first() {
+    let load = |rps: u32| file("sla.yaml", format!("load: {{rps: {rps}, isl: 3000, osl: 150}}\n"));
+    let (_kept, path) = load(40);
+    let from_file = planner(&["predict", "--sla", &path, "--format", "json"]).json();
+    assert_eq!(from_file, steady(&[]));
+    let (_kept, path) = load(400);
+    assert_eq!(steady(&["--sla", &path]), from_file);
+}
+
+#[test]
+fn a_promise_is_shown_as_it_was_given() {
+    let text = planner(&[&STEADY[..], &["--ttft", "978.1ms", "--itl", "50.3ms"]].concat()).ok();
+    assert!(text.contains("TTFT within 978.1 ms and ITL within 50.3 ms"), "{text}");
 }
 
 #[test]
 fn no_load_takes_the_minimum() {
     let answer =
         planner(&["predict", "--rps", "0", "--isl", "1", "--osl", "1", "--format", "json"]).json();
+    assert_eq!(answer["extrapolated"], false, "nothing was asked");
     assert_eq!(replicas(&answer), [("prefill".into(), 1), ("decode".into(), 1)]);
 }

@@ -1,5 +1,6 @@
 //! The smaller commands, and the manners of all.
 
+use std::collections::BTreeMap;
 use std::process::Stdio;
 
 use crate::{command, file, here, planner};
@@ -11,6 +12,9 @@ fn a_valid_file_is_summed_up() {
     for part in ["is valid", "promise: ", "prefill: at least", "decides every"] {
         assert!(text.contains(part), "{part}: {text}");
     }
+    assert!(text.contains("scales DGD llm/chat\n"), "{text}");
+    let (_kept, path) = file("advise.yaml", "mode: advise\ntarget: {dgd: chat}\n");
+    assert!(planner(&["validate", &path]).ok().contains("advises on DGD default/chat\n"));
     let (_kept, path) = file("empty.yaml", "# all defaults\n");
     let text = planner(&["validate", &path]).ok();
     assert!(text.contains("`run` will need `target.dgd`"), "{text}");
@@ -19,23 +23,35 @@ fn a_valid_file_is_summed_up() {
 #[test]
 fn the_definitions_are_printed_as_they_are_committed() {
     let printed = planner(&["crd"]).ok();
-    let mut found = 0;
-    for entry in std::fs::read_dir(here("crds")).unwrap() {
-        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-        assert!(printed.contains(text.trim_start_matches("---\n")), "{text}");
-        found += 1;
-    }
-    assert_eq!(found, 3);
+    let committed: BTreeMap<String, String> = std::fs::read_dir(here("crds"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| {
+            let name = entry.file_name().into_string().unwrap();
+            (name, std::fs::read_to_string(entry.path()).unwrap())
+        })
+        .collect();
+    assert_eq!(committed.len(), 3);
+    let mut documents: Vec<&str> = printed.split("---\n").collect();
+    documents.sort_unstable();
+    let mut expected: Vec<&str> = committed.values().map(String::as_str).collect();
+    expected.sort_unstable();
+    assert_eq!(documents, expected);
     let folder = tempfile::TempDir::new().unwrap();
     planner(&["crd", "--write", &folder.path().display().to_string()]).ok();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "and nothing else");
+    for (name, text) in &committed {
+        assert_eq!(&std::fs::read_to_string(folder.path().join(name)).unwrap(), text);
+    }
+    planner(&["crd", "--write", "/no/such"]).refused(1, &["cannot write /no/such"]);
 }
 
 #[test]
 fn every_command_helps() {
     for command in ["predict", "run", "validate", "crd", "docs"] {
         let text = planner(&[command, "--help"]).ok();
-        assert!(text.contains("Usage: sla-planner"), "{text}");
+        assert!(text.contains(&format!("Usage: sla-planner {command}")), "{text}");
+        assert_eq!(planner(&["help", command]).ok(), text);
     }
     assert!(planner(&["--help"]).ok().contains("predict"));
     assert!(planner(&["--version"]).ok().starts_with("sla-planner "));
@@ -45,10 +61,10 @@ fn every_command_helps() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
-    for args in [&["docs"][..], &["predict"], &["crd"], &["--help"], &["run", "--help"]] {
-        let (gone, stdout) = std::io::pipe().unwrap();
-        drop(gone);
-        let output = command(args).stdout(stdout).output().unwrap();
+    for args in [&["docs"][..], &["crd"], &["predict"], &["--help"], &["run", "--help"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command(args).stdout(writer).stderr(Stdio::piped()).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{args:?}");
         assert!(output.status.success(), "{args:?}");
     }
@@ -58,12 +74,21 @@ fn a_reader_that_goes_away_is_no_failure() {
 fn the_code_says_what_went_wrong_where_nobody_reads_the_message() {
     let (_kept, path) = file("planner.yaml", "sla: {ttft: 500}\n");
     for args in [&["predict", "--ttft", "500"][..], &["validate", &path], &["predikt"]] {
-        let (gone, stderr) = std::io::pipe().unwrap();
-        drop(gone);
-        let output = command(args).stderr(stderr).output().unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command(args).stderr(writer).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert_eq!(output.stdout, b"", "{args:?}");
     }
+}
+
+#[test]
+fn a_full_disk_is_a_failure() {
+    let full = std::fs::File::create("/dev/full").unwrap();
+    let output = command(&["docs"]).stdout(full).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.starts_with("error: write to standard output: No space"), "{text}");
 }
 
 #[test]

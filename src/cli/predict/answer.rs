@@ -104,8 +104,9 @@ impl<'a> Sizer<'a> {
             }
             (Some(Compat::Dynamo09), _) => {
                 return Err(CliError::bad_input(
-                    "--compat dynamo-0.9 sizes prefill and decode pools only",
-                ));
+                    "--compat dynamo-0.9 sizes a prefill and a decode pool, and no others",
+                )
+                .hint("leave out --aggregated, and give the file both pools or none"));
             }
         };
         Ok(Self { setup, pools, dynamo })
@@ -167,7 +168,8 @@ fn answer(sizing: &Sizing, load: &Load) -> Answer {
         attainment: rounded(sizing.good.get() * 100.0),
         pools,
         reason: reason(sizing, load.demand.is_some()),
-        extrapolated: sizing.extrapolated,
+        // The lengths of an idle load are made up.
+        extrapolated: sizing.extrapolated && load.demand.is_some(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The load that is predicted for.
 
+use std::io::BufRead;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::cli::files;
 use crate::forecast::{Band, Demand, Lengths};
 use crate::prometheus::{Client, Endpoint, Observer, PrometheusError, Question, Rules, Selector};
 use crate::spec::{Config, format_duration, parse_duration};
-use crate::trace::{Interval, Moments, Reader, TraceError, intervals};
+use crate::trace::{Interval, Moments, Reader, intervals};
 use crate::units::{PerSecond, Percentile, Timestamp, Tokens};
 
 /// The trace that is used where no load is named.
@@ -107,8 +108,14 @@ pub(super) fn read(
         return Ok(steady(*rps, *isl, *osl));
     }
     if let Some(path) = &args.trace {
-        let rows = rows(files::trace(path)?, args.interval, &path.display().to_string())?;
-        return Ok(Loads { origin: format!("trace {}", path.display()), is_trace: true, rows });
+        let name = path.display().to_string();
+        let rows = rows(files::trace(path)?, args.interval, &name)?;
+        if rows.is_empty() {
+            return Err(CliError::bad_input(format!(
+                "{name}: expected at least one request, found only the header"
+            )));
+        }
+        return Ok(Loads { origin: format!("trace {name}"), is_trace: true, rows });
     }
     if let Some(url) = &args.prometheus {
         return live(args, config, url, percentile);
@@ -117,13 +124,9 @@ pub(super) fn read(
         return Ok(steady(load.rps.get(), load.isl.get(), load.osl.get()));
     }
     let (name, bytes) = SHIPPED;
-    let reader = Reader::new(bytes).map_err(|e| bad_trace(e, name))?;
+    let reader = Reader::new(bytes).map_err(|e| files::bad_trace(e, name))?;
     let rows = rows(reader, args.interval, name)?;
     Ok(Loads { origin: name.to_owned(), is_trace: true, rows })
-}
-
-fn bad_trace(error: TraceError, origin: &str) -> CliError {
-    CliError::new(Exit::BadInput, anyhow!(error).context(format!("cannot use {origin}")))
 }
 
 fn steady(rps: f64, isl: f64, osl: f64) -> Loads {
@@ -133,29 +136,26 @@ fn steady(rps: f64, isl: f64, osl: f64) -> Loads {
     Loads::one(origin, (rps > 0.0).then_some(demand))
 }
 
-/// Ten weeks of minutes: nobody reads a longer table. Milliseconds since 1970, a common slip, would
-/// make 28 million rows of one minute, nearly all empty.
+/// The most rows of a trace: two months of minutes. A time that counts from 1970 makes millions.
 const MOST_ROWS: usize = 100_000;
 
-fn rows<R: std::io::BufRead>(
+fn rows<R: BufRead>(
     reader: Reader<R>,
     width: Duration,
     origin: &str,
 ) -> Result<Vec<Load>, CliError> {
-    let some: Result<Vec<Load>, TraceError> =
-        intervals(reader, width).take(MOST_ROWS + 1).map(|i| i.map(|i| row(&i))).collect();
-    let some = some.map_err(|e| bad_trace(e, origin))?;
-    if some.len() > MOST_ROWS {
-        return Err(CliError::bad_input(format!(
-            "{origin} covers more than {MOST_ROWS} intervals of {}",
-            format_duration(width)
-        ))
-        .hint(
-            "times count in milliseconds from the start of the trace, not from 1970; for a trace \
-             that is really so long, give a longer --interval",
-        ));
+    let mut rows = Vec::new();
+    for interval in intervals(reader, width) {
+        if rows.len() == MOST_ROWS {
+            return Err(CliError::bad_input(format!(
+                "{origin}: expected at most {MOST_ROWS} intervals of {}, found more",
+                format_duration(width)
+            ))
+            .hint("count the times from the beginning of the trace, or give a longer --interval"));
+        }
+        rows.push(row(&interval.map_err(|e| files::bad_trace(e, origin))?));
     }
-    Ok(some)
+    Ok(rows)
 }
 
 fn row(interval: &Interval) -> Load {

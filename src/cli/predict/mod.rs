@@ -161,8 +161,11 @@ fn setup(args: &Args, config: &Config) -> Result<Setup, CliError> {
     let pools = wanted
         .into_iter()
         .map(|(role, pool)| {
-            let name = args.profile.as_deref().or(pool.profile.as_deref());
-            let engine = files::profile(name.unwrap_or(library::DEFAULT))?;
+            let engine = match (&args.profile, &pool.profile) {
+                (Some(name), _) => files::profile(name)?,
+                (None, Some(name)) => files::profile_of(role, name)?,
+                (None, None) => files::profile(library::DEFAULT)?,
+            };
             let gpus =
                 pool.gpus_per_replica.or_else(|| engine.gpus_per_engine()).unwrap_or(Gpus::new(1));
             Ok(PoolSetup { role, pool, engine, gpus })
@@ -174,8 +177,8 @@ fn setup(args: &Args, config: &Config) -> Result<Setup, CliError> {
         && budget < least
     {
         return Err(CliError::bad_input(format!(
-            "a budget of {budget} GPUs is less than the {least} that the pools' minimum replicas \
-             take"
+            "the GPU budget {budget} is less than the {least} GPUs that the pools' minimum \
+             replicas take"
         ))
         .hint("raise --max-gpu-budget (max_gpu_budget in the file), or lower a pool's `min`"));
     }
