@@ -11,8 +11,9 @@ use crate::units::{Gpus, Millis, Replicas, Role};
 /// Decides what each pool is to have.
 ///
 /// Holds (leaves the counts alone) where the arrivals, the lengths or the replicas are not known;
-/// never takes a replica away on anything but fresh signals, nor before the stabilisation window of
-/// the configuration has passed. Calling it again with the outcome carried out changes nothing.
+/// never takes a replica away on anything but fresh signals, nor before the time of
+/// [`Intervals::hold`](crate::spec::Intervals::hold) has passed. Calling it again with the outcome
+/// carried out changes nothing.
 #[must_use]
 pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
     let mut memory = memory.clone();
@@ -158,7 +159,7 @@ fn decide_pool(
     };
     let current = now.desired;
     let wanted = sized.map_or(pool.min, |(_, size)| within(pool, size.replicas));
-    let window = input.intervals.scale_down_stabilization;
+    let window = input.intervals.hold();
     let stable = memory.stabilised(pool.role, input.now, wanted, window);
     let done = |target: Replicas, reason| PoolDecision {
         role: pool.role,

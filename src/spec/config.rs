@@ -109,6 +109,17 @@ impl Default for Intervals {
     }
 }
 
+impl Intervals {
+    /// How long fewer replicas must have been enough before one is taken away: the stabilisation
+    /// window, and at least a metric window and a tick. After a gap (a restart of Prometheus, of a
+    /// frontend) a rate over a window that is half empty reads half of what arrives; within this
+    /// time one full reading comes, and the most that was wanted counts.
+    #[must_use]
+    pub fn hold(&self) -> Duration {
+        self.scale_down_stabilization.max(self.window.saturating_add(self.adjustment))
+    }
+}
+
 /// A bearer token: never printed.
 #[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(transparent)]

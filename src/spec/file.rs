@@ -181,7 +181,8 @@ pub struct IntervalsFile {
     pub window: Option<DurationText>,
     /// A sample older than this takes no replica away. Default: 30s.
     pub max_metric_age: Option<DurationText>,
-    /// A pool shrinks only to the largest count wanted within this time. Default: 180s.
+    /// A pool shrinks only to the largest count wanted within this time, and within `window` plus
+    /// `adjustment` where that is longer. Default: 180s.
     pub scale_down_stabilization: Option<DurationText>,
 }
 

@@ -18,6 +18,7 @@ struct Bench {
     counts: [u32; 2],
     min: u32,
     max: Option<u32>,
+    stabilization: Duration,
 }
 
 /// What the metrics say at one tick.
@@ -39,6 +40,7 @@ impl Bench {
             counts: [1, 1],
             min: 1,
             max: None,
+            stabilization: Intervals::default().scale_down_stabilization,
         }
     }
 
@@ -92,7 +94,10 @@ impl Bench {
             sla: Sla::default(),
             pools: vec![pool(Role::Prefill), pool(Role::Decode)],
             budget: self.budget,
-            intervals: Intervals::default(),
+            intervals: Intervals {
+                scale_down_stabilization: self.stabilization,
+                ..Intervals::default()
+            },
             observation,
         };
         let outcome = plan(&input, &self.memory);
@@ -193,6 +198,26 @@ fn after_a_gap_in_the_metrics_a_whole_window_is_seen_before_a_replica_is_taken_a
     // The first rates after a gap rest on few samples, and may be far too low.
     assert_eq!(b.codes(Seen::Load(5.0))[0], "hold_stabilizing");
     assert_eq!(b.counts, high);
+}
+
+#[test]
+fn a_window_that_is_half_empty_takes_no_replica_away_however_short_the_stabilisation() {
+    for gap in [0, 1, 5] {
+        let mut b = Bench::new();
+        b.stabilization = Duration::from_secs(1);
+        for _ in 0..5 {
+            b.tick(Seen::Load(60.0));
+        }
+        let high = b.counts;
+        for _ in 0..gap {
+            b.tick(Seen::Nothing);
+        }
+        // The same load: the first rate after the gap is over a window with few samples in it.
+        for rate in [10.0, 60.0, 60.0, 60.0] {
+            b.tick(Seen::Load(rate));
+            assert_eq!(b.counts, high, "gap of {gap} ticks, rate {rate}");
+        }
+    }
 }
 
 #[test]
