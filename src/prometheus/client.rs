@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::{StatusCode, Url, header, redirect};
@@ -95,11 +95,7 @@ impl Client {
             .redirect(redirect::Policy::none())
             .user_agent(concat!("sla-planner/", env!("CARGO_PKG_VERSION")));
         if let Some(path) = &endpoint.ca_file {
-            let pem = tokio::fs::read(path).await.map_err(|source| PrometheusError::File {
-                what: "CA",
-                path: path.clone(),
-                source,
-            })?;
+            let pem = read_file("CA", path, endpoint.timeout).await?;
             let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(client_error)?;
             if certificates.is_empty() {
                 let source = io::Error::new(io::ErrorKind::InvalidData, "no PEM certificate in it");
@@ -162,10 +158,8 @@ impl Client {
         let Some(path) = &self.endpoint.token_file else {
             return Ok(self.endpoint.bearer_token.clone());
         };
-        let text = tokio::fs::read_to_string(path).await.map_err(|source| {
-            PrometheusError::File { what: "token", path: path.clone(), source }
-        })?;
-        Ok(Some(text.trim().to_owned()))
+        let bytes = read_file("token", path, self.endpoint.timeout).await?;
+        Ok(Some(String::from_utf8_lossy(&bytes).trim().to_owned()))
     }
 
     async fn body(&self, response: &mut reqwest::Response) -> Result<Vec<u8>, PrometheusError> {
@@ -191,6 +185,20 @@ impl Client {
             PrometheusError::Unreachable { url, source: err.without_url() }
         }
     }
+}
+
+/// Reads a file whose mount may hang.
+async fn read_file(
+    what: &'static str,
+    path: &Path,
+    within: Duration,
+) -> Result<Vec<u8>, PrometheusError> {
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "reading it takes too long");
+    tokio::time::timeout(within, tokio::fs::read(path))
+        .await
+        .map_err(late)
+        .flatten()
+        .map_err(|source| PrometheusError::File { what, path: path.to_owned(), source })
 }
 
 fn base_url(url: &str) -> Result<Url, PrometheusError> {
