@@ -2,8 +2,9 @@
 //! server. NVIDIA's operator and the frontend are doubles, everything else is what a user runs.
 //!
 //! [`scene`] is the deployment and the planner beside it; the other files are tests of what it does
-//! with the load, with faults, and with the rights it has.
+//! with the load, with faults, and with the rights it has, and of how it ends.
 
+mod ending;
 mod faults;
 mod load;
 mod rights;

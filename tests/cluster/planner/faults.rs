@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use sla_planner::observe::Role;
+use sla_planner::record::Record;
 use tokio::net::TcpListener;
 
 use super::scene::{HIGH, SOON, Scene, code, graph};
@@ -42,7 +43,15 @@ async fn while_prometheus_is_away_nothing_changes_and_then_it_goes_on() {
     }
     assert_eq!(scene.asked().await, before, "nothing changed");
 
+    // Back again: the same load is the same fleet, whatever the gap in the counters looks like.
     scene.prometheus.start_again().await;
+    let back = scene.records().len();
+    let steady = |r: &Record| r.decision.pools.iter().all(|p| p.reason.code() == "steady");
+    scene.record("steady pools on fresh metrics", back, steady).await;
+    let writes: Vec<_> = scene.records().into_iter().skip(back).flat_map(|r| r.writes).collect();
+    assert_eq!(writes, [], "the outage itself moved nothing");
+    assert_eq!(scene.asked().await, before);
+
     scene.frontend.set_load(None);
     scene.asks("the minimum", |asked| asked == (1, 1)).await;
     assert_eq!(planner.ended(), None, "the same process: {}", planner.stderr());

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use kube::api::ListParams;
+
 use super::scene::{HIGH, Scene, graph, no_rights};
+use crate::serving::{adapters, raw_dgd};
 
 /// Start to end of a process that ends by itself, on a busy machine.
 const ENDS: Duration = Duration::from_secs(60);
@@ -17,6 +20,11 @@ async fn ended_with(name: &str, rules: Vec<k8s_openapi::api::rbac::v1::PolicyRul
     let said = planner.stderr();
     assert_eq!(status.code(), Some(5), "{said}");
     assert!(scene.records().is_empty(), "nothing was decided");
+    assert_eq!(said.matches("not allowed").count(), 1, "said once: {said}");
+    // Nothing was written: neither adapters nor counts.
+    let made = adapters(&scene.ns).await.list(&ListParams::default()).await.expect("adapters");
+    assert_eq!(made.items.len(), 0);
+    assert_eq!(raw_dgd(&scene.ns).await.metadata.generation, Some(1));
     said.lines().find(|line| line.starts_with("error:")).unwrap_or(&said).to_owned()
 }
 

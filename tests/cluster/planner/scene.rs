@@ -95,6 +95,16 @@ impl Scene {
             .collect()
     }
 
+    /// Of the rights those with one of these verbs.
+    pub(super) fn rules_to(verbs: &[&str]) -> Vec<PolicyRule> {
+        let mut rules = Self::rules();
+        for rule in &mut rules {
+            rule.verbs.retain(|verb| verbs.contains(&verb.as_str()));
+        }
+        rules.retain(|rule| !rule.verbs.is_empty());
+        rules
+    }
+
     pub(super) async fn user(&self, rules: Vec<PolicyRule>) -> User {
         self.ns.token(rules).await
     }
