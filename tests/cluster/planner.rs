@@ -9,3 +9,4 @@ mod faults;
 mod load;
 mod rights;
 mod scene;
+mod surroundings;

@@ -61,3 +61,14 @@ async fn without_the_right_to_list_pods_it_plans_and_says_what_it_does_not_see()
     assert!(planner.stderr().contains("pods are not seen"), "{}", planner.stderr());
     assert_eq!(planner.ended(), None);
 }
+
+#[tokio::test]
+async fn one_right_less_is_enough_to_end_it_with_the_rule_to_add() {
+    let said = ended_with("nogetonly", Scene::rules_without("dynamographdeployments", "get")).await;
+    assert!(
+        said.contains(
+            r#"{apiGroups: ["nvidia.com"], resources: ["dynamographdeployments"], verbs: ["get"]}"#
+        ),
+        "{said}"
+    );
+}
