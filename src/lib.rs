@@ -5,17 +5,20 @@
 //! its `mod.rs`, and `tests/rooms.rs` holds who may use whom.
 //!
 //! Pure rooms (always built) know no clock, no IO and no randomness: [`units`], [`spec`],
-//! [`profile`], [`observe`], [`forecast`], [`plan`], [`check`], [`trace`], [`record`].
+//! [`profile`], [`observe`], [`forecast`], [`plan`], [`check`], [`trace`], [`sim`], [`backtest`],
+//! [`record`].
 //! Edge rooms come with the feature `cluster`: `api`, `prometheus`, `controllers`, `dashboard`,
 //! `cli`, `run`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly"))]
 
+pub mod backtest;
 pub mod check;
 pub mod forecast;
 pub mod observe;
 pub mod plan;
 pub mod profile;
 pub mod record;
+pub mod sim;
 pub mod spec;
 pub mod trace;
 pub mod units;

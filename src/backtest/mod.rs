@@ -1,0 +1,13 @@
+//! The back-test: policies on traces in the simulator, scored and compared.
+//!
+//! A [`Setting`] is what any policy may know; a policy is built from its name and knobs
+//! ([`policy`]); a run leaves a [`RunResult`].
+
+pub mod policy;
+mod result;
+mod setting;
+
+pub use result::{
+    Change, Counts, Percentiles, Promise, Recovery, Row, RunKey, RunResult, Score, Timeline,
+};
+pub use setting::{PoolSetting, Setting};

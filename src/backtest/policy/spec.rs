@@ -1,0 +1,123 @@
+//! A policy as it is written: a name, and knobs behind a colon.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+/// `name`, `name:4,3` or `name:knob=value,knob=value`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicySpec {
+    /// The name before the colon.
+    pub name: String,
+    /// Numbers without a name, in order.
+    pub counts: Vec<u32>,
+    /// Knobs by name.
+    pub knobs: BTreeMap<String, f64>,
+}
+
+/// Why a policy cannot be made.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum PolicyError {
+    /// There is no such policy.
+    #[error("policy {name:?} is not known{}", crate::backtest::policy::spec::meant(.nearest.as_deref()))]
+    Unknown {
+        /// As written.
+        name: String,
+        /// What may have been meant.
+        nearest: Option<String>,
+    },
+    /// There is no such knob.
+    #[error("policy {policy} has no knob {knob:?}; it has {known}")]
+    Knob {
+        /// The policy.
+        policy: String,
+        /// As written.
+        knob: String,
+        /// All that it has.
+        known: String,
+    },
+    /// A part that is neither a count nor a knob, or a value out of range.
+    #[error("policy {policy}: expected {expected}, found {found:?}")]
+    Value {
+        /// The policy.
+        policy: String,
+        /// What should be there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+}
+
+pub(super) fn meant(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |name| format!("; did you mean {name}?"))
+}
+
+impl FromStr for PolicySpec {
+    type Err = PolicyError;
+
+    fn from_str(text: &str) -> Result<Self, PolicyError> {
+        let (name, rest) = text.split_once(':').unwrap_or((text, ""));
+        let mut spec =
+            Self { name: name.trim().to_owned(), counts: Vec::new(), knobs: BTreeMap::new() };
+        for part in rest.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let wrong = |expected: &str, found: &str| PolicyError::Value {
+                policy: spec.name.clone(),
+                expected: expected.to_owned(),
+                found: found.to_owned(),
+            };
+            match part.split_once('=') {
+                None => {
+                    let n =
+                        part.parse().map_err(|_| wrong("a whole number or knob=value", part))?;
+                    spec.counts.push(n);
+                }
+                Some((knob, value)) => {
+                    let value = value
+                        .trim()
+                        .parse::<f64>()
+                        .ok()
+                        .filter(|x| x.is_finite())
+                        .ok_or_else(|| wrong(&format!("a number for {knob}"), value))?;
+                    spec.knobs.insert(knob.trim().to_owned(), value);
+                }
+            }
+        }
+        Ok(spec)
+    }
+}
+
+impl fmt::Display for PolicySpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, counts, knobs } = self;
+        f.write_str(name)?;
+        let counts = counts.iter().map(ToString::to_string);
+        let knobs = knobs.iter().map(|(knob, value)| format!("{knob}={value}"));
+        for (i, part) in counts.chain(knobs).enumerate() {
+            write!(f, "{}{part}", if i == 0 { ':' } else { ',' })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_read_as_it_is_written() {
+        for text in ["ours", "static:4,3", "hpa-ttft:max=9,target=0.5"] {
+            let spec: PolicySpec = text.parse().unwrap();
+            assert_eq!(spec.to_string(), text);
+        }
+        let spec: PolicySpec = "hpa-ttft: target = 0.5 ".parse().unwrap();
+        assert_eq!(spec.knobs["target"], 0.5);
+        let error = "static:4,x".parse::<PolicySpec>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            r#"policy static: expected a whole number or knob=value, found "x""#
+        );
+        assert!("keda:target=nan".parse::<PolicySpec>().is_err());
+    }
+}

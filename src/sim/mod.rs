@@ -1,0 +1,12 @@
+//! A request-level discrete-event simulator of a serving fleet.
+//!
+//! It drives any [`Policy`] with what an autoscaler sees of a cluster: scraped metrics, replica
+//! counts, and what engines say of themselves.
+
+mod metrics;
+mod policy;
+mod time;
+
+pub use metrics::{Counter, Family, Gauge, Histogram, Metrics};
+pub use policy::{EngineView, Orders, PassView, Policy, PoolView, Target, View};
+pub use time::SimTime;
