@@ -3,11 +3,17 @@
 //! A [`Setting`] is what any policy may know; a policy is built from its name and knobs
 //! ([`policy`]); a run leaves a [`RunResult`].
 
+pub mod hindsight;
 pub mod policy;
 mod result;
+mod run;
+mod score;
 mod setting;
+mod spread;
 
 pub use result::{
     Change, Counts, Percentiles, Promise, Recovery, Row, RunKey, RunResult, Score, Timeline,
 };
+pub use run::{Case, Ran};
+pub use score::Scorer;
 pub use setting::{PoolSetting, Setting};

@@ -3,10 +3,26 @@
 //! It drives any [`Policy`] with what an autoscaler sees of a cluster: scraped metrics, replica
 //! counts, and what engines say of themselves.
 
+mod config;
+mod engine;
+mod fault;
+mod load;
 mod metrics;
+mod outcome;
 mod policy;
+mod rng;
+mod sighting;
 mod time;
+mod truth;
+mod world;
 
+pub use config::{Router, SimConfig, SimPool, Startup};
+pub use fault::Fault;
+pub use load::{Closed, Load, Open};
 pub use metrics::{Counter, Family, Gauge, Histogram, Metrics};
+pub use outcome::{End, Ended, SimError, Sink, Summary};
 pub use policy::{EngineView, Orders, PassView, Policy, PoolView, Target, View};
+pub use sighting::Sight;
 pub use time::SimTime;
+pub use truth::{EngineTruth, TruthOptions};
+pub use world::simulate;

@@ -1,7 +1,9 @@
 //! Policies to compare: ours, fixed fleets, and the documented rules of other autoscalers.
 
 mod fixed;
+mod ours;
 mod spec;
 
 pub use fixed::{Schedule, Static};
+pub use ours::Ours;
 pub use spec::{PolicyError, PolicySpec};

@@ -1,0 +1,33 @@
+//! What could have been had by knowing the trace before: the best static fleet, and a schedule made
+//! with perfect foresight.
+
+mod need;
+mod oracle;
+mod statics;
+
+pub use oracle::{Foreseen, oracle};
+pub use statics::{BestStatic, best_static};
+
+use std::convert::Infallible;
+
+use super::run::Case;
+use super::{Ran, policy};
+use crate::sim::{Open, Policy, SimError};
+use crate::trace::Request;
+
+/// Replays requests that are in memory.
+fn replay(requests: &[Request]) -> Open<impl Iterator<Item = Result<Request, Infallible>> + '_> {
+    Open(requests.iter().map(|request| Ok(*request)))
+}
+
+fn try_policy(
+    case: &Case,
+    requests: &[Request],
+    policy: &mut dyn Policy,
+) -> Result<Ran, SimError<Infallible>> {
+    case.run(&mut replay(requests), policy, None)
+}
+
+fn try_static(case: &Case, requests: &[Request]) -> Result<Ran, SimError<Infallible>> {
+    try_policy(case, requests, &mut policy::Static)
+}

@@ -1,0 +1,58 @@
+//! What goes wrong in a simulation.
+
+use std::time::Duration;
+
+use super::SimTime;
+use crate::units::Role;
+
+/// One fault. Times are from the start of the trace.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// Prometheus does not answer and does not scrape.
+    MetricsGap {
+        /// Beginning.
+        from: SimTime,
+        /// End.
+        to: SimTime,
+    },
+    /// Scrapes bring the values of before, as from a frontend that hangs.
+    StaleMetrics {
+        /// Beginning.
+        from: SimTime,
+        /// End.
+        to: SimTime,
+    },
+    /// The worker of a pool that has served longest works slower.
+    SlowEngine {
+        /// The pool.
+        role: Role,
+        /// Everything takes this many times as long; above 0.
+        factor: f64,
+        /// Beginning.
+        from: SimTime,
+        /// End.
+        to: SimTime,
+    },
+    /// The worker of a pool that has served longest is gone, with the requests it had; a new one
+    /// starts in its place.
+    LostWorker {
+        /// The pool.
+        role: Role,
+        /// When.
+        at: SimTime,
+    },
+    /// Workers of a pool are lost at random.
+    LosingWorkers {
+        /// The pool.
+        role: Role,
+        /// Mean time between two losses of the pool.
+        every: Duration,
+    },
+    /// The policy's clock is set.
+    ClockJump {
+        /// When.
+        at: SimTime,
+        /// By how many seconds; negative is back.
+        seconds: i64,
+    },
+}

@@ -1,0 +1,183 @@
+//! The workers and their lives: starting, serving, draining, gone.
+
+use std::collections::BTreeMap;
+
+use crate::sim::config::SimConfig;
+use crate::sim::engine::Engine;
+use crate::sim::{EngineView, PoolView, SimTime};
+use crate::units::Role;
+
+/// Where a worker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Starting,
+    Serving,
+    Draining,
+    Gone,
+}
+
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) role: Role,
+    pub(super) state: State,
+    pub(super) engine: Engine,
+    /// Which of the announced ends of a pass counts.
+    pub(super) epoch: u32,
+    /// Whether a beginning is on the agenda.
+    pub(super) to_begin: bool,
+    ordered: SimTime,
+    gpus: u32,
+}
+
+/// All workers, by growing id; those that are gone keep theirs.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    pub(super) workers: Vec<Worker>,
+    serving: BTreeMap<Role, Vec<usize>>,
+    starting: BTreeMap<Role, Vec<usize>>,
+    draining: BTreeMap<Role, Vec<usize>>,
+    slowed: BTreeMap<Role, usize>,
+}
+
+impl Fleet {
+    pub(super) fn new(config: &SimConfig) -> Self {
+        let empty = || config.pools.keys().map(|role| (*role, Vec::new())).collect();
+        let mut fleet = Self {
+            workers: Vec::new(),
+            serving: empty(),
+            starting: empty(),
+            draining: empty(),
+            slowed: BTreeMap::new(),
+        };
+        for (role, pool) in &config.pools {
+            for _ in 0..pool.initial {
+                let worker = fleet.add(*role, config, SimTime::ZERO);
+                fleet.serve(worker);
+            }
+        }
+        fleet
+    }
+
+    pub(super) fn add(&mut self, role: Role, config: &SimConfig, now: SimTime) -> usize {
+        let pool = &config.pools[&role];
+        let worker = self.workers.len();
+        self.workers.push(Worker {
+            role,
+            state: State::Starting,
+            engine: Engine::new(pool.truth.clone(), role != Role::Prefill),
+            epoch: 0,
+            to_begin: false,
+            ordered: now,
+            gpus: pool.gpus,
+        });
+        self.starting.entry(role).or_default().push(worker);
+        worker
+    }
+
+    pub(super) fn serve(&mut self, worker: usize) {
+        let role = self.workers[worker].role;
+        self.workers[worker].state = State::Serving;
+        self.starting.entry(role).or_default().retain(|w| *w != worker);
+        let serving = self.serving.entry(role).or_default();
+        let place = serving.partition_point(|w| *w < worker);
+        serving.insert(place, worker);
+    }
+
+    pub(super) fn drain(&mut self, worker: usize) {
+        let role = self.workers[worker].role;
+        self.workers[worker].state = State::Draining;
+        self.serving.entry(role).or_default().retain(|w| *w != worker);
+        self.draining.entry(role).or_default().push(worker);
+    }
+
+    /// Takes a worker out; answers its GPU-nanoseconds.
+    pub(super) fn remove(&mut self, worker: usize, now: SimTime) -> u128 {
+        let w = &mut self.workers[worker];
+        if w.state == State::Gone {
+            return 0;
+        }
+        w.state = State::Gone;
+        let role = w.role;
+        let used = u128::from(now.since(w.ordered)) * u128::from(w.gpus);
+        for list in [&mut self.serving, &mut self.starting, &mut self.draining] {
+            list.entry(role).or_default().retain(|w| *w != worker);
+        }
+        used
+    }
+
+    /// GPU-nanoseconds until `end` of those that are not gone.
+    pub(super) fn gpu_nanos_left(&self, end: SimTime) -> u128 {
+        let alive = self.workers.iter().filter(|w| w.state != State::Gone);
+        alive.map(|w| u128::from(end.since(w.ordered)) * u128::from(w.gpus)).sum()
+    }
+
+    /// Those that take requests, by growing id.
+    pub(super) fn serving(&self, role: Role) -> &[usize] {
+        self.serving.get(&role).map_or(&[], Vec::as_slice)
+    }
+
+    /// The next one to take away: the newest that starts, else the newest that serves.
+    pub(super) fn to_remove(&self, role: Role) -> Option<usize> {
+        let newest = |list: &BTreeMap<Role, Vec<usize>>| list.get(&role)?.last().copied();
+        newest(&self.starting).or_else(|| newest(&self.serving))
+    }
+
+    pub(super) fn pool(&self, role: Role) -> PoolView {
+        let count = |list: &BTreeMap<Role, Vec<usize>>| {
+            u32::try_from(list.get(&role).map_or(0, Vec::len)).unwrap_or(u32::MAX)
+        };
+        let (ready, starting) = (count(&self.serving), count(&self.starting));
+        PoolView { desired: ready + starting, ready, starting, draining: count(&self.draining) }
+    }
+
+    /// The worker that a fault slows down, or the one that it did.
+    pub(super) fn slowed(&mut self, role: Role, begins: bool) -> Option<usize> {
+        if begins {
+            let worker = *self.serving(role).first()?;
+            self.slowed.insert(role, worker);
+            Some(worker)
+        } else {
+            self.slowed.remove(&role)
+        }
+    }
+
+    /// Mean and largest share of KV memory in use, over the serving workers that generate.
+    pub(super) fn kv_usage(&self) -> (f64, f64) {
+        let (mut sum, mut most, mut n) = (0.0, 0.0_f64, 0_u32);
+        for (_, serving) in self.serving.iter().filter(|(role, _)| **role != Role::Prefill) {
+            for worker in serving {
+                let engine = &self.workers[*worker].engine;
+                let share = engine.kv() as f64 / engine.max_kv().max(1) as f64;
+                sum += share;
+                most = most.max(share);
+                n += 1;
+            }
+        }
+        (if n == 0 { 0.0 } else { sum / f64::from(n) }, most)
+    }
+
+    /// What the workers that serve or drain say of themselves, by growing id.
+    pub(super) fn views(&self) -> Vec<EngineView> {
+        let mut ids: Vec<usize> =
+            self.serving.values().chain(self.draining.values()).flatten().copied().collect();
+        ids.sort_unstable();
+        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        ids.into_iter()
+            .map(|id| {
+                let Worker { role, state, engine, .. } = &self.workers[id];
+                EngineView {
+                    id: small(id),
+                    role: *role,
+                    draining: *state == State::Draining,
+                    waiting: small(engine.waiting()),
+                    waiting_prefill_tokens: engine.unread(),
+                    waiting_kv_tokens: engine.waiting_kv(),
+                    running: small(engine.running()),
+                    kv_tokens: engine.kv(),
+                    max_kv_tokens: engine.max_kv(),
+                    last_pass: engine.last_pass(),
+                }
+            })
+            .collect()
+    }
+}
