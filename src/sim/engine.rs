@@ -2,8 +2,8 @@
 //!
 //! Works like vLLM's scheduler: a pass reads parts of prompts up to a token limit, first come first
 //! served, and makes one token for each running sequence. A prompt that ends in a pass is done at
-//! its end, whatever else is in it. Sequences are taken on while there is a slot and KV memory; when
-//! the growing ones no longer fit, the newest is put back and read again later.
+//! its end, whatever else is in it. Sequences are taken on while there is a slot and KV memory for the
+//! prompt; when the growing ones no longer fit, the newest is put back and read again later.
 //!
 //! Passes that only generate are worked off many at a time: nothing can happen between two of them
 //! until a sequence ends, the memory is full, or a request arrives.
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::SimTime;
 use super::policy::PassView;
 use super::time::nanos_of_millis;
-use super::truth::{Chunk, EngineTruth};
+use super::truth::{Chunk, EngineTruth, Resume};
 
 /// Passes that are worked off as one, at most: within them the context grows, and with it the time
 /// of a pass, which is only looked up once.
@@ -110,6 +110,8 @@ pub(super) struct Engine {
     /// Whether it makes tokens, or hands a request over when its prompt is read.
     generates: bool,
     waiting: VecDeque<Job>,
+    /// Sequences that memory had no room for, where they come after new ones.
+    put_back: VecDeque<Job>,
     reading: VecDeque<Reading>,
     running: BinaryHeap<Reverse<Running>>,
     /// Sequences taken on in the pass under way without a prompt to read.
@@ -136,6 +138,7 @@ impl Engine {
             truth,
             generates,
             waiting: VecDeque::new(),
+            put_back: VecDeque::new(),
             reading: VecDeque::new(),
             running: BinaryHeap::new(),
             joined: Vec::new(),
@@ -153,7 +156,7 @@ impl Engine {
     }
 
     pub(super) fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + self.put_back.len()
     }
 
     pub(super) fn running(&self) -> usize {
@@ -162,7 +165,7 @@ impl Engine {
 
     /// Requests that it has.
     pub(super) fn requests(&self) -> usize {
-        self.waiting.len() + self.reading.len() + self.running.len()
+        self.waiting() + self.reading.len() + self.running.len()
     }
 
     pub(super) const fn unread(&self) -> u64 {
@@ -212,9 +215,9 @@ impl Engine {
         if !self.generates {
             return true;
         }
-        // A token for each, so that the next pass does not put the newest back at once.
-        let sequences = u64::try_from(others).unwrap_or(u64::MAX) + 1;
-        kv + job.kv() + sequences * (self.truth.kv_slack() + 1) <= self.truth.max_kv_tokens()
+        let sequences = u64::try_from(others).unwrap_or(u64::MAX);
+        let held = kv + sequences * self.truth.kv_slack();
+        held + self.truth.kv_of(job.kv() + 1) <= self.truth.max_kv_tokens()
     }
 
     /// Takes in a request. Answers the new end of the pass under way, where that changes.
@@ -247,6 +250,9 @@ impl Engine {
             budget -= reading.chunk;
         }
         while budget > 0 {
+            if self.waiting.is_empty() {
+                self.waiting.extend(self.put_back.pop_front());
+            }
             let begun = self.running.len() + self.reading.len();
             let fits = |job: &Job| self.has_room(*job, begun, self.kv());
             if !self.waiting.front().is_some_and(fits) {
@@ -331,7 +337,10 @@ impl Engine {
             };
             self.unread += u64::from(job.prefill);
             self.waiting_kv += job.kv();
-            self.waiting.push_front(job);
+            match self.truth.resume() {
+                Resume::First => self.waiting.push_front(job),
+                Resume::Last => self.put_back.push_back(job),
+            }
         }
     }
 
@@ -388,7 +397,7 @@ impl Engine {
 
     /// Everything that it has, for a worker that is lost.
     pub(super) fn abandon(&mut self) -> Vec<u32> {
-        let waiting = self.waiting.drain(..).map(|job| job.id);
+        let waiting = self.waiting.drain(..).chain(self.put_back.drain(..)).map(|job| job.id);
         let reading = self.reading.drain(..).map(|r| r.job.id);
         let running = self.running.drain().map(|Reverse(r)| r.id);
         let mut ids: Vec<u32> = waiting.chain(reading).chain(running).collect();

@@ -24,5 +24,5 @@ pub use outcome::{End, Ended, SimError, Sink, Summary};
 pub use policy::{EngineView, Orders, PassView, Policy, PoolView, Target, View};
 pub use sighting::Sight;
 pub use time::SimTime;
-pub use truth::{EngineTruth, TruthOptions};
+pub use truth::{EngineTruth, Resume, TruthOptions};
 pub use world::simulate;
