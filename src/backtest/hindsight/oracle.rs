@@ -20,17 +20,16 @@ use crate::sim::{SimError, SimTime};
 use crate::trace::Request;
 use crate::units::{Role, ceil_to_u32, round_to_u64, seconds_of};
 
-/// How full an engine of the entry pool is planned to be.
-const FILLS: [f64; 10] = [1.1, 1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.65, 0.55, 0.45];
-
-/// How full a decode engine is planned to be.
-const DECODE_FILLS: [f64; 6] = [1.1, 1.0, 0.9, 0.8, 0.7, 0.55];
+/// How full an engine is planned to be: above 1 where a wait within the promise, or a need that was
+/// counted too high, allows it.
+const FILLS: [f64; 13] = [1.5, 1.3, 1.2, 1.1, 1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.45];
 
 /// Over how many steps the need is averaged: a short burst is worked off late, within the promise.
-const SMOOTH: [usize; 5] = [1, 2, 4, 8, 16];
+const SMOOTH: [usize; 6] = [1, 2, 4, 8, 12, 24];
 
-/// Simulations at most.
-const TRIES: u32 = 40;
+/// Cheaper variants that are tried one by one next to where bisection ended: the share of good
+/// requests grows with the cost by and large, not strictly.
+const NEAR: usize = 6;
 
 /// The best schedule that was found.
 #[derive(Clone, Debug)]
@@ -47,12 +46,15 @@ pub struct Foreseen {
     pub tried: u32,
 }
 
-struct Candidate {
+/// The counts of one pool by step, and their GPU-hours.
+#[derive(Clone, Debug)]
+struct Variant {
     cost: f64,
-    counts: BTreeMap<Role, Vec<u32>>,
+    kept: Vec<u32>,
 }
 
-/// Looks for the cheapest schedule under which at least `target` percent of the requests are good.
+/// Looks for the cheapest schedule under which at least `target` percent of the requests are good:
+/// pool by pool, with the others generous at first, then once more beside what was found.
 ///
 /// # Errors
 ///
@@ -63,38 +65,83 @@ pub fn oracle(
     target: f64,
 ) -> Result<Foreseen, SimError<Infallible>> {
     let need = Need::of(case, requests);
-    let mut candidates = candidates(case, &need);
-    candidates.sort_by(|a, b| a.cost.total_cmp(&b.cost));
-    let mut tried = 0;
-    let mut best: Option<Foreseen> = None;
-    // The share of good requests grows with the cost, by and large: bisection finds where it gets
-    // there, and then the cheaper ones next to it are tried one by one.
-    let (mut low, mut high) = (0, candidates.len());
-    while low < high && tried < TRIES / 2 {
-        let middle = low + (high - low) / 2;
-        let ran = attempt(case, requests, &candidates[middle], target)?;
-        tried += 1;
-        if ran.keeps {
-            high = middle
-        } else {
-            low = middle + 1
+    let variants: BTreeMap<Role, Vec<Variant>> =
+        need.pools.iter().map(|(role, work)| (*role, variants(case, *role, work))).collect();
+    let mut search = Search { case, requests, target, tried: 0, best: None };
+    let mut chosen: BTreeMap<Role, usize> =
+        variants.iter().map(|(role, of)| (*role, of.len() - 1)).collect();
+    for round in 0..2 {
+        for (role, of) in &variants {
+            let top = if round == 0 { of.len() } else { (chosen[role] + 1).min(of.len()) };
+            let found = search.cheapest(&variants, &chosen, *role, top)?;
+            chosen.insert(*role, found);
         }
-        keep_better(&mut best, ran);
-    }
-    for candidate in candidates[..high.min(candidates.len())].iter().rev() {
-        if tried >= TRIES {
+        if variants.len() == 1 {
             break;
         }
-        let ran = attempt(case, requests, candidate, target)?;
-        tried += 1;
-        keep_better(&mut best, ran);
     }
+    let Search { tried, best, .. } = search;
     let mut best = match best {
         Some(best) => best,
-        None => attempt(case, requests, &nothing(case), target)?,
+        None => attempt(case, requests, &BTreeMap::new(), target)?,
     };
     best.tried = tried;
     Ok(best)
+}
+
+struct Search<'a> {
+    case: &'a Case,
+    requests: &'a [Request],
+    target: f64,
+    tried: u32,
+    best: Option<Foreseen>,
+}
+
+impl Search<'_> {
+    /// The cheapest of the first `top` variants of `role` that keeps the promise beside the others'
+    /// chosen ones; the last where none does.
+    fn cheapest(
+        &mut self,
+        variants: &BTreeMap<Role, Vec<Variant>>,
+        chosen: &BTreeMap<Role, usize>,
+        role: Role,
+        top: usize,
+    ) -> Result<usize, SimError<Infallible>> {
+        let (mut low, mut high) = (0, top - 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.keeps(variants, chosen, role, middle)? {
+                high = middle
+            } else {
+                low = middle + 1
+            }
+        }
+        let mut found = high;
+        for cheaper in (high.saturating_sub(NEAR)..high).rev() {
+            if self.keeps(variants, chosen, role, cheaper)? {
+                found = cheaper;
+            }
+        }
+        Ok(found)
+    }
+
+    fn keeps(
+        &mut self,
+        variants: &BTreeMap<Role, Vec<Variant>>,
+        chosen: &BTreeMap<Role, usize>,
+        role: Role,
+        index: usize,
+    ) -> Result<bool, SimError<Infallible>> {
+        let counts: BTreeMap<Role, &[u32]> = variants
+            .iter()
+            .map(|(r, of)| (*r, &of[if *r == role { index } else { chosen[r] }].kept[..]))
+            .collect();
+        let ran = attempt(self.case, self.requests, &counts, self.target)?;
+        self.tried += 1;
+        let keeps = ran.keeps;
+        keep_better(&mut self.best, ran);
+        Ok(keeps)
+    }
 }
 
 /// One that keeps the promise over one that does not, then the cheaper, else the one with more good
@@ -111,51 +158,35 @@ fn keep_better(best: &mut Option<Foreseen>, other: Foreseen) {
     }
 }
 
-/// For a trace without a request.
-fn nothing(case: &Case) -> Candidate {
-    Candidate { cost: 0.0, counts: case.sim.pools.keys().map(|role| (*role, vec![0])).collect() }
-}
-
-fn candidates(case: &Case, need: &Need) -> Vec<Candidate> {
-    let mut by_pool: Vec<Vec<(Role, f64, Vec<u32>)>> = Vec::new();
-    for (role, work) in &need.pools {
-        let fills: &[f64] = if *role == Role::Decode { &DECODE_FILLS } else { &FILLS };
-        let smooth: &[usize] = if *role == Role::Decode { &SMOOTH[1..3] } else { &SMOOTH };
-        let pool = &case.sim.pools[role];
-        let setting = &case.setting.pools[role];
-        let lead = steps_of(seconds_of(pool.startup.mean));
-        let mut variants = Vec::new();
-        for fill in fills {
-            for width in smooth {
-                let needed: Vec<u32> = smoothed(work, *width)
-                    .iter()
-                    .map(|w| {
-                        let n = ceil_to_u32(w / fill).max(setting.min.get());
-                        n.min(case.setting.most(*role))
-                    })
-                    .collect();
-                let kept = keep_over_gaps(&needed, lead);
-                let engine_steps: u64 = ordered(&kept, lead).iter().map(|n| u64::from(*n)).sum();
-                let cost = engine_steps as f64 * STEP_S / 3600.0 * f64::from(pool.gpus);
-                variants.push((*role, cost, kept));
-            }
+/// The schedules of one pool, cheapest first.
+fn variants(case: &Case, role: Role, work: &[f64]) -> Vec<Variant> {
+    let pool = &case.sim.pools[&role];
+    let setting = &case.setting.pools[&role];
+    let (min, most) = (setting.min.get(), case.setting.most(role).max(1));
+    let lead = steps_of(seconds_of(pool.startup.mean));
+    let mut variants = Vec::new();
+    for width in SMOOTH {
+        let smooth = smoothed(work, width);
+        for fill in FILLS {
+            let count = |w: &f64| ceil_to_u32(w / fill).max(min).min(most);
+            let needed: Vec<u32> = smooth.iter().map(count).collect();
+            let kept = keep_over_gaps(&needed, lead);
+            let engine_steps: u64 = ordered(&kept, lead).iter().map(|n| u64::from(*n)).sum();
+            let cost = engine_steps as f64 * STEP_S / 3600.0 * f64::from(pool.gpus);
+            variants.push(Variant { cost, kept });
         }
-        by_pool.push(variants);
     }
-    let mut all = vec![Candidate { cost: 0.0, counts: BTreeMap::new() }];
-    for variants in by_pool {
-        all = all
-            .iter()
-            .flat_map(|so_far| {
-                variants.iter().map(move |(role, cost, counts)| {
-                    let mut joined = so_far.counts.clone();
-                    joined.insert(*role, counts.clone());
-                    Candidate { cost: so_far.cost + cost, counts: joined }
-                })
-            })
-            .collect();
+    // A count that never changes is a schedule, too.
+    let peak = ceil_to_u32(work.iter().copied().fold(0.0, f64::max) * 1.5).max(min + 1).min(most);
+    for n in min.max(1)..=peak {
+        let kept = vec![n; work.len()];
+        let steps = work.len() as f64;
+        let cost = steps * f64::from(n) * STEP_S / 3600.0 * f64::from(pool.gpus);
+        variants.push(Variant { cost, kept });
     }
-    all
+    variants.sort_by(|a, b| a.cost.total_cmp(&b.cost));
+    variants.dedup_by(|a, b| a.kept == b.kept);
+    variants
 }
 
 fn steps_of(seconds: f64) -> usize {
@@ -222,12 +253,12 @@ fn ordered(kept: &[u32], lead: usize) -> Vec<u32> {
 fn attempt(
     case: &Case,
     requests: &[Request],
-    candidate: &Candidate,
+    counts: &BTreeMap<Role, &[u32]>,
     target: f64,
 ) -> Result<Foreseen, SimError<Infallible>> {
     let mut initial = BTreeMap::new();
     let mut steps: BTreeMap<u64, BTreeMap<Role, u32>> = BTreeMap::new();
-    for (role, kept) in &candidate.counts {
+    for (role, kept) in counts {
         let lead = steps_of(seconds_of(case.sim.pools[role].startup.mean));
         let ordered = ordered(kept, lead);
         let mut now = ordered.first().copied().unwrap_or(0);
