@@ -4,6 +4,7 @@
 //! ([`policy`]); a run leaves a [`RunResult`].
 
 pub mod hindsight;
+mod play;
 pub mod policy;
 mod result;
 mod run;
@@ -11,6 +12,7 @@ mod score;
 mod setting;
 mod spread;
 
+pub use play::{OWN, PlayError, Played, Source, play};
 pub use result::{
     Change, Counts, Percentiles, Promise, Recovery, Row, RunKey, RunResult, Score, Timeline,
 };

@@ -81,6 +81,29 @@ pub(super) fn profile(name: &str) -> Result<EngineProfile, CliError> {
         .map_err(|e| bad(e).hint("a directory or file that is meant is named by its path: ./name"))
 }
 
+/// The denser tables of the same engine beside a profile's directory, where there are any: the truth
+/// of a simulation whose planner knows the coarse ones.
+pub(super) fn dense_profile(name: &str) -> Result<Option<EngineProfile>, CliError> {
+    let directory = Path::new(name);
+    let mut files = Vec::new();
+    for (dense, usual) in
+        [("prefill_dense.json", FILE_NAMES[2]), ("decode_dense.json", FILE_NAMES[5])]
+    {
+        let path = directory.join(dense);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        files.push(ProfileFile {
+            name: directory.join(usual).display().to_string(),
+            bytes: read(&path)?,
+        });
+    }
+    let place = format!("{name} (dense)");
+    EngineProfile::from_files(&ProfileFiles { place, files, row: Vec::new() })
+        .map(Some)
+        .map_err(|e| CliError::new(Exit::BadInput, e))
+}
+
 /// Loads the profile that a configuration names for a pool; errors name the pool.
 pub(super) fn profile_of(role: Role, name: &str) -> Result<EngineProfile, CliError> {
     profile(name).map_err(|e| CliError {
@@ -118,8 +141,12 @@ pub(super) fn bad_trace(error: TraceError, origin: &str) -> CliError {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one reader of files on the command line")]
-fn open(path: &Path) -> Result<File, CliError> {
+pub(super) fn open_raw(path: &Path) -> std::io::Result<File> {
     File::open(path)
+}
+
+fn open(path: &Path) -> Result<File, CliError> {
+    open_raw(path)
         .with_context(|| format!("cannot open {}", path.display()))
         .map_err(|e| CliError::new(Exit::BadInput, e))
 }

@@ -6,9 +6,15 @@ pub mod docs;
 pub mod exit;
 
 mod crd;
+mod fault;
 mod files;
+mod fleet;
 mod predict;
+mod progress;
+mod promise;
 mod run;
+mod simulate;
+mod traces;
 mod validate;
 
 use std::ffi::OsString;
@@ -30,6 +36,8 @@ struct Args {
 enum Command {
     /// Predicts the fleet that keeps a promise under a load; needs no cluster.
     Predict(Box<predict::Args>),
+    /// Plays one policy on a trace in a simulated fleet; needs no cluster.
+    Simulate(Box<simulate::Args>),
     /// Plans for one DynamoGraphDeployment and scales it.
     Run(run::Args),
     /// Checks a configuration file without a cluster.
@@ -59,6 +67,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match args.command {
         Command::Predict(args) => predict::main(&args),
+        Command::Simulate(args) => simulate::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Validate(args) => validate::main(&args),
         Command::Crd(args) => crd::main(&args),
@@ -77,6 +86,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn complain(error: &CliError) {
     use std::io::Write as _;
     drop(writeln!(std::io::stderr().lock(), "{error}"));
+}
+
+/// Says something beside the result, on standard error. Where nobody listens, it is not needed.
+fn talk(text: &str) {
+    use std::io::Write as _;
+    drop(writeln!(std::io::stderr().lock(), "{text}"));
 }
 
 /// Whether a write failed because the reader went away (`| head`), which is no failure.

@@ -1,6 +1,7 @@
 //! Where requests come from.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use super::SimTime;
 use crate::trace::Request;
@@ -38,16 +39,22 @@ impl<I: Iterator<Item = Result<Request, E>>, E> Load for Open<I> {
 #[derive(Clone, Copy, Debug)]
 pub struct Closed {
     clients: u32,
+    begun: u32,
+    ramp: Duration,
     left: u64,
     isl: u32,
     osl: u32,
 }
 
 impl Closed {
-    /// `clients` at a time, `requests` in all, of `isl` prompt and `osl` output tokens.
+    /// `clients` at a time, which begin evenly over `ramp`; `requests` in all, of `isl` prompt and
+    /// `osl` output tokens.
+    ///
+    /// Without a ramp all prompts are read together, time and again, since all answers take the same
+    /// time. Real answers drift apart.
     #[must_use]
-    pub fn new(clients: u32, requests: u64, isl: u32, osl: u32) -> Self {
-        Self { clients, left: requests, isl, osl: osl.max(1) }
+    pub fn new(clients: u32, ramp: Duration, requests: u64, isl: u32, osl: u32) -> Self {
+        Self { clients, begun: 0, ramp, left: requests, isl, osl: osl.max(1) }
     }
 
     fn request(&mut self, at: Timestamp) -> Option<Request> {
@@ -60,8 +67,12 @@ impl Load for Closed {
     type Error = Infallible;
 
     fn next(&mut self) -> Option<Result<Request, Infallible>> {
-        self.clients = self.clients.checked_sub(1)?;
-        self.request(Timestamp::from_millis(0)).map(Ok)
+        if self.begun >= self.clients {
+            return None;
+        }
+        let at = Timestamp::from_millis(0).plus(self.ramp * self.begun / self.clients);
+        self.begun += 1;
+        self.request(at).map(Ok)
     }
 
     fn after(&mut self, now: SimTime) -> Option<Request> {

@@ -2,8 +2,10 @@
 
 mod fixed;
 mod ours;
+mod registry;
 mod spec;
 
 pub use fixed::{Schedule, Static};
 pub use ours::Ours;
+pub use registry::make;
 pub use spec::{PolicyError, PolicySpec};

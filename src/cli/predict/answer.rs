@@ -3,9 +3,10 @@
 use anyhow::Context as _;
 use serde::Serialize;
 
+use super::Compat;
 use super::load::{Load, Loads};
-use super::{Compat, Setup};
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::promise::{PoolSetup, Setup};
 use crate::forecast::Demand;
 use crate::plan::compat::{Corrections, Dynamo09Input, size_dynamo_09};
 use crate::plan::{SizePool, Sizing, Verdict, assess, size};
@@ -55,8 +56,12 @@ pub(super) struct Prediction {
 }
 
 impl Prediction {
-    pub(super) fn of(setup: &Setup, loads: &Loads) -> Result<Self, CliError> {
-        let sizer = Sizer::new(setup)?;
+    pub(super) fn of(
+        setup: &Setup,
+        compat: Option<Compat>,
+        loads: &Loads,
+    ) -> Result<Self, CliError> {
+        let sizer = Sizer::new(setup, compat)?;
         let answers: Vec<Answer> =
             loads.rows.iter().map(|load| answer(&sizer.size(load.demand.as_ref()), load)).collect();
         // A row that cannot be served outranks any that can; of equals the busiest.
@@ -92,10 +97,9 @@ struct Sizer<'a> {
 }
 
 impl<'a> Sizer<'a> {
-    fn new(setup: &'a Setup) -> Result<Self, CliError> {
-        let pools: Vec<SizePool<'a>> =
-            setup.pools.iter().map(super::PoolSetup::size_pool).collect();
-        let dynamo = match (setup.compat, &pools[..]) {
+    fn new(setup: &'a Setup, compat: Option<Compat>) -> Result<Self, CliError> {
+        let pools: Vec<SizePool<'a>> = setup.pools.iter().map(PoolSetup::size_pool).collect();
+        let dynamo = match (compat, &pools[..]) {
             (None, _) => None,
             (Some(Compat::Dynamo09), [prefill, decode]) => {
                 let bad = |e| CliError::new(Exit::BadInput, e);

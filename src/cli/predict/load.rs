@@ -7,18 +7,12 @@ use std::time::Duration;
 use anyhow::anyhow;
 
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::files;
+use crate::cli::{files, traces};
 use crate::forecast::{Band, Demand, Lengths};
 use crate::prometheus::{Client, Endpoint, Observer, PrometheusError, Question, Rules, Selector};
 use crate::spec::{Config, format_duration, parse_duration};
-use crate::trace::{Interval, Moments, Reader, intervals};
+use crate::trace::{Interval, Reader, intervals};
 use crate::units::{PerSecond, Percentile, Timestamp, Tokens};
-
-/// The trace that is used where no load is named.
-const SHIPPED: (&str, &[u8]) = (
-    "shipped trace azure-2023-conv-10min",
-    include_bytes!("../../../examples/traces/azure-2023-conv-10min.jsonl"),
-);
 
 /// Where the load comes from.
 #[derive(Debug, clap::Args)]
@@ -123,7 +117,8 @@ pub(super) fn read(
     if let Some(load) = &config.load {
         return Ok(steady(load.rps.get(), load.isl.get(), load.osl.get()));
     }
-    let (name, bytes) = SHIPPED;
+    let (name, bytes) = traces::SHIPPED;
+    let name = &format!("shipped trace {name}");
     let reader = Reader::new(bytes).map_err(|e| files::bad_trace(e, name))?;
     let rows = rows(reader, args.interval, name)?;
     Ok(Loads { origin: name.to_owned(), is_trace: true, rows })
@@ -159,18 +154,11 @@ fn rows<R: BufRead>(
 }
 
 fn row(interval: &Interval) -> Load {
-    let lengths = |m: Moments| Lengths { mean: m.mean, cv2: m.cv2 };
-    let demand = match (interval.isl, interval.osl) {
-        (Some(isl), Some(osl)) => Some(Demand {
-            rate: Band::certain(interval.rate.get()),
-            isl: lengths(isl),
-            osl: lengths(osl),
-            // Below 1 the counts of one interval look calmer than Poisson by chance.
-            dispersion: interval.dispersion.unwrap_or(1.0).max(1.0),
-        }),
-        _ => None,
-    };
-    Load { start: Some(interval.start), requests: Some(interval.requests), demand }
+    Load {
+        start: Some(interval.start),
+        requests: Some(interval.requests),
+        demand: traces::demand_of(interval),
+    }
 }
 
 /// Asks a live Prometheus once.

@@ -4,16 +4,11 @@ mod answer;
 mod load;
 mod text;
 
-use std::path::PathBuf;
-
 use clap::ValueEnum;
 
 use super::exit::{CliError, Exit};
-use super::{files, say};
-use crate::plan::SizePool;
-use crate::profile::{EngineProfile, library};
-use crate::spec::{Config, Pool, Sla, parse_duration};
-use crate::units::{Gpus, Millis, Percentile, Role, millis_of};
+use super::promise::Promise;
+use super::say;
 
 use answer::Prediction;
 
@@ -25,27 +20,8 @@ use answer::Prediction;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Promise, pools, limits and load, in the format of the configuration file.
-    #[arg(long, value_name = "FILE")]
-    sla: Option<PathBuf>,
-    /// Promised time to first token, such as 500ms.
-    #[arg(long, value_name = "DURATION", value_parser = positive_millis, allow_hyphen_values = true)]
-    ttft: Option<Millis>,
-    /// Promised inter-token latency (mean of a request), such as 50ms.
-    #[arg(long, value_name = "DURATION", value_parser = positive_millis, allow_hyphen_values = true)]
-    itl: Option<Millis>,
-    /// Share of requests, in percent, that must be within both.
-    #[arg(long, value_name = "PERCENT", value_parser = percentile, allow_hyphen_values = true)]
-    percentile: Option<Percentile>,
-    /// Profiling data: a directory, a file, or the name of a shipped profile.
-    #[arg(long, value_name = "DIR|FILE|NAME")]
-    profile: Option<String>,
-    /// Size one pool of aggregated engines instead of prefill and decode.
-    #[arg(long)]
-    aggregated: bool,
-    /// GPUs that all pools together may take.
-    #[arg(long, value_name = "GPUS", value_parser = clap::value_parser!(u32).range(1..))]
-    max_gpu_budget: Option<u32>,
+    #[command(flatten)]
+    promise: Promise,
     #[command(flatten)]
     load: load::Args,
     /// Whose rules: ours, or those of Dynamo's planner 0.9.0 to compare with.
@@ -84,103 +60,17 @@ enum Format {
     Json,
 }
 
-fn positive_millis(text: &str) -> Result<Millis, String> {
-    let d = parse_duration(text).map_err(|e| e.to_string())?;
-    if d.is_zero() {
-        return Err("expected more than zero".to_owned());
-    }
-    Ok(Millis::clamped(millis_of(d)))
-}
-
-fn percentile(text: &str) -> Result<Percentile, String> {
-    text.parse().ok().and_then(Percentile::new).ok_or_else(|| {
-        "expected a percentile between 0 and 100 (in percent, 100 excluded)".to_owned()
-    })
-}
-
-/// One pool with everything that sizing needs.
-struct PoolSetup {
-    role: Role,
-    pool: Pool,
-    engine: EngineProfile,
-    gpus: Gpus,
-}
-
-impl PoolSetup {
-    fn size_pool(&self) -> SizePool<'_> {
-        SizePool {
-            role: self.role,
-            engine: &self.engine,
-            limits: self.pool.limits,
-            gpus_per_replica: self.gpus,
-            min: self.pool.min,
-            max: self.pool.max,
-        }
-    }
-}
-
-/// What is predicted for: promise, pools, limits, rules.
-struct Setup {
-    sla: Sla,
-    pools: Vec<PoolSetup>,
-    budget: Option<Gpus>,
-    compat: Option<Compat>,
-}
-
 pub(super) fn main(args: &Args) -> Result<(), CliError> {
-    let config = match &args.sla {
-        Some(path) => files::config(path)?,
-        None => crate::spec::load("", "defaults", &files::defaults()?)
-            .map_err(|e| CliError::new(Exit::BadInput, e))?,
-    };
-    let setup = setup(args, &config)?;
+    let config = args.promise.config()?;
+    let setup = args.promise.setup(&config)?;
     let loads = load::read(&args.load, &config, setup.sla.percentile)?;
-    let prediction = Prediction::of(&setup, &loads)?;
+    let prediction = Prediction::of(&setup, args.compat, &loads)?;
     say(&match args.format {
-        Format::Text => text::render(&setup, &loads, &prediction),
+        Format::Text => text::render(&setup, args.compat, &loads, &prediction),
         Format::Json => prediction.json()?,
     })?;
     if args.check && !prediction.feasible() {
         return Err(CliError::new(Exit::NotKept, anyhow::anyhow!("{}", prediction.reason())));
     }
     Ok(())
-}
-
-fn setup(args: &Args, config: &Config) -> Result<Setup, CliError> {
-    let mut sla = config.sla;
-    sla.ttft = args.ttft.unwrap_or(sla.ttft);
-    sla.itl = args.itl.unwrap_or(sla.itl);
-    sla.percentile = args.percentile.unwrap_or(sla.percentile);
-    let mut wanted = config.pools.clone();
-    if args.aggregated {
-        let pool = wanted.remove(&Role::Aggregated).unwrap_or_default();
-        wanted = [(Role::Aggregated, pool)].into();
-    } else if wanted.is_empty() {
-        wanted = [(Role::Prefill, Pool::default()), (Role::Decode, Pool::default())].into();
-    }
-    let pools = wanted
-        .into_iter()
-        .map(|(role, pool)| {
-            let engine = match (&args.profile, &pool.profile) {
-                (Some(name), _) => files::profile(name)?,
-                (None, Some(name)) => files::profile_of(role, name)?,
-                (None, None) => files::profile(library::DEFAULT)?,
-            };
-            let gpus =
-                pool.gpus_per_replica.or_else(|| engine.gpus_per_engine()).unwrap_or(Gpus::new(1));
-            Ok(PoolSetup { role, pool, engine, gpus })
-        })
-        .collect::<Result<Vec<_>, CliError>>()?;
-    let budget = args.max_gpu_budget.map(Gpus::new).or(config.budget);
-    let least = pools.iter().fold(Gpus::new(0), |sum, p| sum.plus(p.pool.min.gpus(p.gpus)));
-    if let Some(budget) = budget
-        && budget < least
-    {
-        return Err(CliError::bad_input(format!(
-            "the GPU budget {budget} is less than the {least} GPUs that the pools' minimum \
-             replicas take"
-        ))
-        .hint("raise --max-gpu-budget (max_gpu_budget in the file), or lower a pool's `min`"));
-    }
-    Ok(Setup { sla, pools, budget, compat: args.compat })
 }

@@ -2,11 +2,17 @@
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
+use super::Compat;
 use super::answer::{Answer, PoolAnswer, Prediction};
 use super::load::Loads;
-use super::{Compat, Setup};
+use crate::cli::promise::Setup;
 
-pub(super) fn render(setup: &Setup, loads: &Loads, prediction: &Prediction) -> String {
+pub(super) fn render(
+    setup: &Setup,
+    compat: Option<Compat>,
+    loads: &Loads,
+    prediction: &Prediction,
+) -> String {
     let sla = &setup.sla;
     let engines: Vec<&str> = setup.pools.iter().map(|p| p.engine.place()).collect();
     let same = engines.windows(2).all(|w| w[0] == w[1]);
@@ -19,7 +25,7 @@ pub(super) fn render(setup: &Setup, loads: &Loads, prediction: &Prediction) -> S
         loads.origin,
         if same { engines[0].to_owned() } else { engines.join("; ") },
     );
-    if setup.compat == Some(Compat::Dynamo09) {
+    if compat == Some(Compat::Dynamo09) {
         out.push_str("Rules    Dynamo's planner 0.9.0; latencies and verdict by our own model\n");
     }
     out.push('\n');

@@ -1,0 +1,211 @@
+//! `sla-planner simulate`: one policy on one trace in a simulated fleet.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::exit::{CliError, Exit};
+use super::fleet::Fleet;
+use super::progress::{Stopwatch, Watched};
+use super::promise::positive;
+use super::traces::{self, Trace};
+use super::{files, say};
+use crate::backtest::policy::PolicySpec;
+use crate::backtest::{Case, PlayError, Played, RunKey, RunResult, play};
+use crate::sim::SimError;
+use crate::trace::TraceError;
+use crate::units::seconds_of;
+
+/// Plays one policy on a trace in a simulated fleet; needs no cluster.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(flatten)]
+    trace: traces::TraceArgs,
+    /// Who decides: ours, static:4,3, static-best, oracle, or another autoscaler by its name
+    /// (`sla-planner policies` lists them with their knobs).
+    #[arg(long, value_name = "POLICY", default_value = "ours")]
+    policy: PolicySpec,
+    #[command(flatten)]
+    fleet: Fleet,
+    /// Form of the answer.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Length of a row of the timeline; a 720th of the trace, at least 10 s, without it.
+    #[arg(long, value_name = "DURATION", value_parser = positive)]
+    step: Option<Duration>,
+    /// Write the answer to this file, whole or not at all, instead of printing it.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sla-planner simulate
+  sla-planner simulate --trace week.csv.gz --policy ours --startup 120s --format html --out week.html
+  sla-planner simulate --trace week.csv.gz --policy static-best --percentile 99
+  sla-planner simulate --policy hpa-ttft:target=0.4 --fault metrics-gap:3m..5m";
+
+/// Form of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+pub(super) fn main(args: &Args) -> Result<(), CliError> {
+    let trace = args.trace.open()?;
+    let case = args.fleet.case(&trace)?;
+    let watch = Stopwatch::start();
+    let watched = Watched::new(&trace);
+    let played = play(&case, &args.policy, &watched, args.step.map(seconds_of));
+    watched.end();
+    let played = played.map_err(|e| failed(e, &trace))?;
+    warn(&played, &trace);
+    let result = RunResult {
+        run: RunKey {
+            policy: args.policy.to_string(),
+            trace: trace.name.clone(),
+            profile: engines(&case),
+            startup_s: seconds_of(args.fleet.startup),
+            seed: args.fleet.seed,
+        },
+        promise: case.promise(),
+        score: played.ran.score.clone(),
+        timeline: played.ran.timeline.clone(),
+        wall_s: seconds_of(watch.elapsed()),
+    };
+    let text = match args.format {
+        Format::Text => render(&case, &played, &result),
+        Format::Json => json(&result)?,
+    };
+    match &args.out {
+        Some(path) => files::write(path, &text),
+        None => say(&text),
+    }
+}
+
+/// The engines of a case, by the name of their profile.
+pub(super) fn engines(case: &Case) -> String {
+    let mut places: Vec<&str> = case.setting.pools.values().map(|p| p.engine.place()).collect();
+    places.dedup();
+    places.join("; ")
+}
+
+/// What a run that failed tells a user.
+pub(super) fn failed(error: PlayError<TraceError>, trace: &Trace) -> CliError {
+    match error {
+        PlayError::Trace(error) | PlayError::Sim(SimError::Load(error)) => trace.bad(error),
+        PlayError::Sim(SimError::TooLarge { index, isl, osl, max_kv_tokens }) => {
+            CliError::bad_input(format!(
+                "{}: request {index}: {isl} prompt and {osl} output tokens do not fit the \
+                 {max_kv_tokens} tokens of KV cache that the profile gives one engine",
+                trace.name
+            ))
+            .hint("take a profile of a larger engine, or shorten requests with --context-length")
+        }
+        PlayError::Sim(SimError::Pools { found }) => CliError::bad_input(format!(
+            "a simulated fleet needs the pools prefill and decode, or aggregated; found {found}"
+        )),
+        PlayError::Policy(error) => CliError::new(Exit::BadInput, error)
+            .hint("docs/policies.md lists the policies with their knobs"),
+    }
+}
+
+/// Says what a reader of the result must know.
+pub(super) fn warn(played: &Played, trace: &Trace) {
+    let beyond = played.ran.beyond_profile;
+    if beyond > 0 {
+        super::talk(&format!(
+            "note: {}: {beyond} prompts are longer than any that the profile measured: their time \
+             is extrapolated",
+            trace.name
+        ));
+    }
+    for objection in &played.objections {
+        super::talk(&format!("the referee objects: {objection}"));
+    }
+}
+
+#[derive(serde::Serialize)]
+struct Answer<'a> {
+    attainment: f64,
+    gpu_hours: f64,
+    requests: u64,
+    ttft_ms: crate::backtest::Percentiles,
+    itl_ms: crate::backtest::Percentiles,
+    #[serde(flatten)]
+    whole: &'a RunResult,
+}
+
+fn json(result: &RunResult) -> Result<String, CliError> {
+    let score = &result.score;
+    let answer = Answer {
+        attainment: score.attainment,
+        gpu_hours: score.gpu_hours,
+        requests: score.requests,
+        ttft_ms: score.ttft_ms,
+        itl_ms: score.itl_ms,
+        whole: result,
+    };
+    let mut text = serde_json::to_string(&answer).context("write the answer as JSON")?;
+    text.push('\n');
+    Ok(text)
+}
+
+fn render(case: &Case, played: &Played, result: &RunResult) -> String {
+    let RunResult { run, score, .. } = result;
+    let fleet: Vec<String> =
+        case.sim.pools.iter().map(|(role, p)| format!("{} {role}", p.initial)).collect();
+    let note = if played.note.is_empty() { String::new() } else { format!(" ({})", played.note) };
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(["", "mean", "p50", "p95", "p99"]);
+    for (name, p) in [("TTFT ms", score.ttft_ms), ("ITL ms", score.itl_ms)] {
+        let figures = [p.mean, p.p50, p.p95, p.p99].map(|ms| format!("{ms:.1}"));
+        table.add_row(std::iter::once(name.to_owned()).chain(figures));
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let hours = score.duration_s / 3600.0;
+    let verdict = if score.attainment >= result.promise.percentile { "kept" } else { "NOT KEPT" };
+    let mut out = format!(
+        "Promise  {}\nTrace    {}: {} requests in {hours:.2} h\nEngine   {}\n\
+         Fleet    {} at the start, start-up {:.0} s\nPolicy   {}{note}\n\n{table}\n\n\
+         {:.2} % of requests good, promise {verdict}, at {:.2} GPU-hours \
+         ({:.0} good requests each)\n",
+        Fleet::described(case),
+        run.trace,
+        score.requests,
+        run.profile,
+        fleet.join(" + "),
+        run.startup_s,
+        run.policy,
+        score.attainment,
+        score.gpu_hours,
+        score.good_per_gpu_hour,
+    );
+    let spells = score.recovery;
+    out.push_str(&format!(
+        "{} changes of a count ({:.1} an hour, {:.1} of them back), at most {} GPUs\n",
+        score.changes, score.changes_per_hour, score.reversals_per_hour, score.peak_gpus
+    ));
+    if spells.spells > 0 {
+        out.push_str(&format!(
+            "promise broken in {} spells, {:.0} s on average, {:.0} s the longest\n",
+            spells.spells, spells.mean_s, spells.longest_s
+        ));
+    }
+    if score.lost + score.unfinished > 0 {
+        out.push_str(&format!(
+            "{} requests lost, {} without an answer at the end\n",
+            score.lost, score.unfinished
+        ));
+    }
+    out
+}
