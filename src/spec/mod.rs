@@ -11,13 +11,14 @@ mod file;
 mod load;
 mod text;
 
+pub use crate::units::{TextError, format_duration, parse_duration};
 pub use config::{
     Config, DgdTarget, EngineLimits, Intervals, Mode, Pool, PrometheusSource, Secret, Sla,
     StatedLoad,
 };
 pub use file::{File, PoolFile, SlaFile};
 pub use load::{ConfigError, Defaults, load};
-pub use text::{DurationText, TextError, format_duration, parse_duration};
+pub use text::DurationText;
 
 /// The JSON schema of the configuration file, from the types that parse it.
 #[must_use]

@@ -7,10 +7,13 @@
 
 mod error;
 mod interval;
+pub mod ops;
 mod reader;
 mod request;
+mod synthetic;
 
 pub use error::{Problem, TraceError};
 pub use interval::{Interval, Intervals, Moments, intervals};
 pub use reader::{Format, Reader};
 pub use request::Request;
+pub use synthetic::{LengthLaw, Requests, Shape, Synthetic, SyntheticError};

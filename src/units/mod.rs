@@ -13,11 +13,13 @@
 //! never a zero here; it is an absent value in the room that knows why ([`crate::observe`]).
 
 mod convert;
+mod duration;
 mod quantity;
 mod role;
 mod time;
 
 pub use convert::{ceil_to_u32, floor_to_u32, round_to_u32, round_to_u64};
+pub use duration::{TextError, format_duration, parse_duration};
 pub use quantity::{Gpus, Millis, PerSecond, Percentile, Replicas, Share, Tokens};
 pub use role::Role;
 pub use time::{Timestamp, millis_of, seconds_of};
