@@ -15,9 +15,14 @@ const LINE_LIMIT: u64 = 1 << 20;
 /// The columns of the CSV format; the last may be left out.
 const COLUMNS: [&str; 4] = ["timestamp_ms", "input_length", "output_length", "prefix_hit_length"];
 
+/// The columns of Azure's published CSV.
+const AZURE: [&str; 3] = ["TIMESTAMP", "ContextTokens", "GeneratedTokens"];
+
 /// How a trace is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// CSV with the header of Azure's public dataset; times are dates, counted here from the first.
+    Azure,
     /// CSV with our header.
     Csv {
         /// Whether the header names `prefix_hit_length`.
@@ -35,6 +40,9 @@ impl Format {
             return Some(Self::Jsonl);
         }
         let columns: Vec<&str> = line.split(',').map(str::trim).collect();
+        if columns == AZURE {
+            return Some(Self::Azure);
+        }
         let prefix_hit = columns.len() == COLUMNS.len();
         let known = if prefix_hit { &COLUMNS[..] } else { &COLUMNS[..3] };
         (columns == known).then_some(Self::Csv { prefix_hit })
@@ -42,6 +50,7 @@ impl Format {
 
     const fn time_field(self) -> &'static str {
         match self {
+            Self::Azure => AZURE[0],
             Self::Csv { .. } => COLUMNS[0],
             Self::Jsonl => "timestamp",
         }
@@ -58,6 +67,8 @@ pub struct Reader<R: BufRead> {
     /// The first line of a format without a header is a request, and is in the buffer already.
     pending: bool,
     previous: Option<Timestamp>,
+    /// The date of the first request, ms; only where times are dates.
+    zero: Option<i64>,
     done: bool,
 }
 
@@ -84,6 +95,7 @@ impl<R: BufRead> Reader<R> {
             buffer: Vec::new(),
             pending: false,
             previous: None,
+            zero: None,
             done: false,
         };
         if !reader.read_line()? {
@@ -145,10 +157,15 @@ impl<R: BufRead> Reader<R> {
         }
         let text = self.text()?;
         let parsed = match self.format {
+            Format::Azure => azure::parse(text),
             Format::Csv { prefix_hit } => parse_csv(text, prefix_hit),
             Format::Jsonl => parse_json(text),
         };
-        let request = parsed.map_err(|problem| self.error(problem))?;
+        let mut request = parsed.map_err(|problem| self.error(problem))?;
+        if self.format == Format::Azure {
+            let zero = *self.zero.get_or_insert(request.at.as_millis());
+            request.at = Timestamp::from_millis(request.at.as_millis() - zero);
+        }
         if let Some(previous) = self.previous.filter(|previous| request.at < *previous) {
             return Err(self.error(Problem::Unsorted {
                 field: self.format.time_field(),
@@ -288,6 +305,9 @@ fn request(
 fn excerpt(text: &str) -> String {
     text.chars().take(40).collect()
 }
+
+#[path = "azure.rs"]
+mod azure;
 
 #[cfg(test)]
 #[path = "reader_tests.rs"]
