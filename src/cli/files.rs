@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 
@@ -39,9 +39,7 @@ pub(super) fn defaults() -> Result<Defaults, CliError> {
 
 /// Reads and validates a configuration file.
 pub(super) fn config(path: &Path) -> Result<Config, CliError> {
-    let bytes = read(path)?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| CliError::bad_input(format!("{} is not UTF-8 text", path.display())))?;
+    let text = text(path)?;
     crate::spec::load(&text, &path.display().to_string(), &defaults()?)
         .map_err(|e| CliError::new(Exit::BadInput, e))
 }
@@ -149,6 +147,33 @@ fn open(path: &Path) -> Result<File, CliError> {
     open_raw(path)
         .with_context(|| format!("cannot open {}", path.display()))
         .map_err(|e| CliError::new(Exit::BadInput, e))
+}
+
+/// Reads a text file.
+pub(super) fn text(path: &Path) -> Result<String, CliError> {
+    String::from_utf8(read(path)?)
+        .map_err(|_| CliError::bad_input(format!("{} is not UTF-8 text", path.display())))
+}
+
+/// The files of a directory with an extension, by name.
+#[expect(clippy::disallowed_methods, reason = "the one reader of directories on the command line")]
+pub(super) fn in_dir(dir: &Path, extension: &str) -> Result<Vec<PathBuf>, CliError> {
+    let entries = std::fs::read_dir(dir)
+        .and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect::<Result<Vec<_>, _>>())
+        .with_context(|| format!("cannot read {}", dir.display()))
+        .map_err(|e| CliError::new(Exit::BadInput, e))?;
+    let mut found: Vec<PathBuf> =
+        entries.into_iter().filter(|path| has_extension(path, &[extension])).collect();
+    found.sort();
+    Ok(found)
+}
+
+/// Makes a directory where there is none.
+#[expect(clippy::disallowed_methods, reason = "the one writer of files on the command line")]
+pub(super) fn make_dir(dir: &Path) -> Result<(), CliError> {
+    std::fs::create_dir_all(dir)
+        .with_context(|| format!("cannot make the directory {}", dir.display()))
+        .map_err(Into::into)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CliError> {

@@ -5,6 +5,7 @@
 pub mod docs;
 pub mod exit;
 
+mod backtest;
 mod crd;
 mod fault;
 mod files;
@@ -38,6 +39,10 @@ enum Command {
     Predict(Box<predict::Args>),
     /// Plays one policy on a trace in a simulated fleet; needs no cluster.
     Simulate(Box<simulate::Args>),
+    /// Plays policies on traces in simulated fleets and compares them.
+    Backtest(Box<backtest::Args>),
+    /// Puts together what `backtest` played in shards.
+    Merge(backtest::MergeArgs),
     /// Plans for one DynamoGraphDeployment and scales it.
     Run(run::Args),
     /// Checks a configuration file without a cluster.
@@ -68,6 +73,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match args.command {
         Command::Predict(args) => predict::main(&args),
         Command::Simulate(args) => simulate::main(&args),
+        Command::Backtest(args) => backtest::main(&args),
+        Command::Merge(args) => backtest::merge(&args),
         Command::Run(args) => run::main(&args),
         Command::Validate(args) => validate::main(&args),
         Command::Crd(args) => crd::main(&args),

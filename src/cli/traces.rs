@@ -1,14 +1,18 @@
 //! The traces that commands name, and what is done to them on the way.
 
 use std::io::{BufReader, Cursor, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::exit::CliError;
+use super::exit::{CliError, Exit};
 use super::files;
+use super::promise::positive;
 use crate::backtest::Source;
 use crate::forecast::{Band, Demand, Lengths};
-use crate::trace::{Interval, Moments, Problem, Reader, Request, TraceError, intervals};
+use crate::spec::parse_duration;
+use crate::trace::{
+    Interval, Moments, Problem, Reader, Request, Shape, Synthetic, TraceError, intervals, ops,
+};
 
 /// The trace that is used where no load is named.
 pub(super) const SHIPPED: (&str, &[u8]) =
@@ -17,12 +21,110 @@ pub(super) const SHIPPED: (&str, &[u8]) =
 /// The flags of a trace that is replayed.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct TraceArgs {
-    /// A trace: Mooncake JSONL or CSV, plain or gzip. The shipped ten-minute trace without it.
-    #[arg(long, value_name = "FILE")]
-    pub(super) trace: Option<PathBuf>,
+    /// A trace (Mooncake JSONL, CSV or Azure's CSV, plain or gzip), or a load to draw such as
+    /// poisson:rps=12,isl=3000,osl=150,for=30m; several are put over each other. The shipped
+    /// ten-minute trace without it.
+    #[arg(long = "trace", value_name = "FILE|LOAD", long_help = load_help())]
+    pub(super) traces: Vec<String>,
+    /// Go on with another trace from a time on, as in 10m@other.csv.gz.
+    #[arg(long, value_name = "TIME@FILE|LOAD", value_parser = part, hide_short_help = true)]
+    splice: Vec<(Duration, String)>,
+    /// Only the part from one time to another, such as 10m..40m.
+    #[arg(long, value_name = "TIME..TIME", value_parser = span)]
+    cut: Option<(Duration, Duration)>,
+    /// This many times the requests; whole copies come a little earlier or later (--jitter).
+    #[arg(long, value_name = "FACTOR", value_parser = factor)]
+    scale: Option<f64>,
+    /// How far copies of a request are moved, at most.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration, hide_short_help = true)]
+    jitter: Duration,
+    /// Time runs this many times as slow.
+    #[arg(long, value_name = "FACTOR", value_parser = factor, hide_short_help = true)]
+    stretch: Option<f64>,
     /// Shorten outputs to three quarters of this, and prompts so that both fit into it.
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(8..))]
-    pub(super) context_length: Option<u32>,
+    context_length: Option<u32>,
+    /// Seed of what is dropped or moved by --scale.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, hide_short_help = true)]
+    trace_seed: u64,
+}
+
+fn load_help() -> String {
+    let shapes: Vec<String> =
+        Shape::HELP.iter().map(|(name, about)| format!("  {name:<9} {about}")).collect();
+    format!(
+        "A trace (Mooncake JSONL, CSV or Azure's CSV, plain or gzip), or a load to draw; several \
+         are put over each other. The shipped ten-minute trace without it.\n\nLoads are written \
+         shape:key=value,… with the keys rps, for, isl, osl, isl-cv, osl-cv, cv, seed and:\n{}",
+        shapes.join("\n")
+    )
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|e| e.to_string())
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    let fits = |x: &f64| (1e-6..=1e4).contains(x);
+    text.parse().ok().filter(fits).ok_or_else(|| "expected a factor from 0.000001 to 10000".into())
+}
+
+fn span(text: &str) -> Result<(Duration, Duration), String> {
+    let (from, to) =
+        text.split_once("..").ok_or_else(|| "expected two times, such as 10m..40m".to_owned())?;
+    let (from, to) = (duration(from)?, duration(to)?);
+    if from < to { Ok((from, to)) } else { Err("expected an end after the beginning".to_owned()) }
+}
+
+fn part(text: &str) -> Result<(Duration, String), String> {
+    let (at, what) = text
+        .split_once('@')
+        .ok_or_else(|| "expected a time and a trace, such as 10m@other.csv.gz".to_owned())?;
+    Ok((positive(at)?, what.to_owned()))
+}
+
+/// Where requests come from.
+#[derive(Clone, Debug)]
+enum Origin {
+    Shipped,
+    File(PathBuf),
+    Drawn(Box<Synthetic>),
+}
+
+type Stream<'a> = Box<dyn Iterator<Item = Result<Request, TraceError>> + 'a>;
+
+impl Origin {
+    fn of(text: &str) -> Result<Self, CliError> {
+        let path = Path::new(text);
+        if !path.exists() && Synthetic::is_named_by(text) {
+            let drawn = text.parse::<Synthetic>();
+            return drawn
+                .map(|load| Self::Drawn(Box::new(load)))
+                .map_err(|e| CliError::new(Exit::BadInput, anyhow::Error::new(e)));
+        }
+        files::trace(path)?;
+        Ok(Self::File(path.to_owned()))
+    }
+
+    fn name(&self, text: &str) -> String {
+        match self {
+            Self::Shipped => SHIPPED.0.to_owned(),
+            Self::Drawn(_) => text.to_owned(),
+            Self::File(path) => path
+                .file_name()
+                .map_or_else(|| text.to_owned(), |name| name.to_string_lossy().into_owned()),
+        }
+    }
+
+    fn open(&self) -> Result<Stream<'_>, TraceError> {
+        let io = |source| TraceError { line: 1, problem: Problem::Io { source } };
+        let input: Box<dyn Read> = match self {
+            Self::Drawn(load) => return Ok(Box::new(load.requests().map(Ok))),
+            Self::Shipped => Box::new(Cursor::new(SHIPPED.1)),
+            Self::File(path) => Box::new(files::open_raw(path).map_err(io)?),
+        };
+        Ok(Box::new(Reader::new(BufReader::with_capacity(1 << 16, input))?))
+    }
 }
 
 /// A trace that can be read again and again.
@@ -30,32 +132,38 @@ pub(super) struct TraceArgs {
 pub(super) struct Trace {
     /// For people.
     pub(super) name: String,
-    file: Option<PathBuf>,
-    context_length: Option<u32>,
+    over: Vec<Origin>,
+    after: Vec<(Duration, Origin)>,
+    args: TraceArgs,
 }
 
 impl TraceArgs {
-    /// The trace; refused here already where it cannot be opened or is none.
+    /// The trace; refused here already where a file cannot be opened or is none.
     pub(super) fn open(&self) -> Result<Trace, CliError> {
-        let Self { trace, context_length } = self;
-        let name = match trace {
-            Some(path) => path.file_name().map_or_else(
-                || path.display().to_string(),
-                |name| name.to_string_lossy().into_owned(),
-            ),
-            None => SHIPPED.0.to_owned(),
-        };
-        if let Some(path) = trace {
-            files::trace(path)?;
+        let mut names = Vec::new();
+        let mut over = Vec::new();
+        for text in &self.traces {
+            let origin = Origin::of(text)?;
+            names.push(origin.name(text));
+            over.push(origin);
         }
-        Ok(Trace { name, file: trace.clone(), context_length: *context_length })
+        if over.is_empty() {
+            names.push(Origin::Shipped.name(""));
+            over.push(Origin::Shipped);
+        }
+        let after = self
+            .splice
+            .iter()
+            .map(|(at, text)| Ok((*at, Origin::of(text)?)))
+            .collect::<Result<_, CliError>>()?;
+        Ok(Trace { name: names.join(" + "), over, after, args: self.clone() })
     }
 }
 
 impl Trace {
     /// The demand of the first interval of `width` in which requests came; `None` without one.
     pub(super) fn first_demand(&self, width: Duration) -> Result<Option<Demand>, CliError> {
-        for interval in intervals(self.requests().map_err(|e| self.bad(e))?, width) {
+        for interval in intervals(self.open().map_err(|e| self.bad(e))?, width) {
             if let Some(demand) = demand_of(&interval.map_err(|e| self.bad(e))?) {
                 return Ok(Some(demand));
             }
@@ -67,38 +175,39 @@ impl Trace {
     pub(super) fn bad(&self, error: TraceError) -> CliError {
         files::bad_trace(error, &self.name)
     }
-
-    fn requests(
-        &self,
-    ) -> Result<Box<dyn Iterator<Item = Result<Request, TraceError>> + '_>, TraceError> {
-        let io = |source| TraceError { line: 1, problem: Problem::Io { source } };
-        let input: Box<dyn Read> = match &self.file {
-            Some(path) => Box::new(files::open_raw(path).map_err(io)?),
-            None => Box::new(Cursor::new(SHIPPED.1)),
-        };
-        let reader = Reader::new(BufReader::with_capacity(1 << 16, input))?;
-        Ok(match self.context_length {
-            Some(most) => Box::new(reader.map(move |r| r.map(|r| shortened(r, most)))),
-            None => Box::new(reader),
-        })
-    }
 }
 
 impl Source for Trace {
     type Error = TraceError;
 
-    fn open(
-        &self,
-    ) -> Result<Box<dyn Iterator<Item = Result<Request, TraceError>> + '_>, TraceError> {
-        self.requests()
+    fn open(&self) -> Result<Stream<'_>, TraceError> {
+        let TraceArgs { cut, scale, jitter, stretch, context_length, trace_seed, .. } = &self.args;
+        let mut over = self.over.iter().map(Origin::open).collect::<Result<Vec<_>, _>>()?;
+        let mut stream: Stream<'_> = match over.len() {
+            1 => over.remove(0),
+            _ => Box::new(ops::superposed(over)),
+        };
+        if !self.after.is_empty() {
+            let mut parts = vec![(Duration::ZERO, stream)];
+            for (at, origin) in &self.after {
+                parts.push((*at, origin.open()?));
+            }
+            stream = Box::new(ops::spliced(parts));
+        }
+        if let Some((from, to)) = *cut {
+            stream = Box::new(ops::cut(stream, from, to));
+        }
+        if let Some(factor) = *stretch {
+            stream = Box::new(ops::stretched(stream, factor));
+        }
+        if let Some(factor) = *scale {
+            stream = Box::new(ops::scaled(stream, factor, *jitter, *trace_seed));
+        }
+        if let Some(most) = *context_length {
+            stream = Box::new(stream.map(move |r| r.map(|r| ops::shortened(r, most))));
+        }
+        Ok(stream)
     }
-}
-
-/// Shortened to fit into `most` tokens, as the rival's judge does it.
-fn shortened(request: Request, most: u32) -> Request {
-    let osl = request.osl.min(most / 4 * 3).max(1);
-    let isl = request.isl.min(most - osl - 1);
-    Request { isl, osl, prefix_hit: request.prefix_hit.map(|hit| hit.min(isl)), ..request }
 }
 
 /// What an interval of a trace asks of a fleet; `None` where nothing arrived.

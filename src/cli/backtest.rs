@@ -1,0 +1,141 @@
+//! `sla-planner backtest`: policies on traces, side by side; and `merge`, for what was run in shards.
+
+mod runs;
+mod suite;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use super::exit::CliError;
+use super::fleet::Fleet;
+use super::promise::positive;
+use super::traces::TraceArgs;
+use super::{files, say};
+use crate::backtest::policy::PolicySpec;
+use crate::backtest::{RunResult, fill_regrets, report};
+
+/// Plays policies on traces in simulated fleets and compares them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(flatten)]
+    scenario: Scenario,
+    /// A file with policies and scenarios, in place of the flags of one.
+    #[arg(long, value_name = "FILE")]
+    suite: Option<PathBuf>,
+    /// The directory that `{dir}` stands for in a suite; the suite's own without it.
+    #[arg(long, value_name = "DIR", requires = "suite")]
+    dir: Option<PathBuf>,
+    /// A policy to play, with its knobs; all known ones without it (docs/policies.md).
+    #[arg(long = "policy", value_name = "POLICY")]
+    policies: Vec<PolicySpec>,
+    /// Start-up times to play.
+    #[arg(long, value_name = "DURATIONS", value_delimiter = ',', value_parser = positive)]
+    startups: Vec<Duration>,
+    /// Seeds to play.
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    seeds: Vec<u64>,
+    /// Only scenarios whose name begins so.
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Runs at a time; as many as there are cores without it.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// Keep each run in this directory, and take what is there already instead of playing it again.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// Play only every n-th run, beginning with the i-th (from 0): 2/8. Needs --keep.
+    #[arg(long, value_name = "I/N", value_parser = shard, requires = "keep")]
+    shard: Option<(usize, usize)>,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What one scenario is: a trace and a fleet.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Scenario {
+    #[command(flatten)]
+    pub(super) trace: TraceArgs,
+    #[command(flatten)]
+    pub(super) fleet: Fleet,
+}
+
+/// How results are told.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Output {
+    /// Form of the comparison.
+    #[arg(long, value_enum, default_value_t = Format::Md)]
+    format: Format,
+    /// Write it to this file, whole or not at all, instead of printing it.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sla-planner backtest --trace week.csv.gz --policy ours --policy static-best --policy oracle
+  sla-planner backtest --trace week.csv.gz --startups 60s,120s --format html --out report.html
+  sla-planner backtest --suite suite.yaml --keep runs --shard 0/4
+  sla-planner merge runs --format md";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// Markdown tables.
+    Md,
+    /// One JSON document.
+    Json,
+    /// One page that opens offline, with the course of each run.
+    Html,
+}
+
+fn shard(text: &str) -> Result<(usize, usize), String> {
+    text.split_once('/')
+        .and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)))
+        .filter(|(i, n)| i < n)
+        .ok_or_else(|| "expected which shard of how many, from 0: 2/8".to_owned())
+}
+
+pub(super) fn main(args: &Args) -> Result<(), CliError> {
+    let plan = suite::plan(args)?;
+    let results = runs::play_all(args, plan)?;
+    if args.shard.is_some() && args.output.out.is_none() {
+        super::talk(&format!("{} runs of this shard are kept", results.len()));
+        return Ok(());
+    }
+    args.output.tell("Back-test", results)
+}
+
+impl Output {
+    pub(super) fn wants_timelines(&self) -> bool {
+        self.format == Format::Html
+    }
+
+    fn tell(&self, title: &str, mut results: Vec<RunResult>) -> Result<(), CliError> {
+        fill_regrets(&mut results);
+        let text = match self.format {
+            Format::Md => report::markdown(&results),
+            Format::Html => report::html(title, &results),
+            Format::Json => runs::json(&results)?,
+        };
+        match &self.out {
+            Some(path) => files::write(path, &text),
+            None => say(&text),
+        }
+    }
+}
+
+/// Puts together what was played in shards.
+#[derive(Debug, clap::Args)]
+pub(super) struct MergeArgs {
+    /// Directories of --keep, or JSON documents of `backtest --format json`.
+    #[arg(required = true, value_name = "DIR|FILE")]
+    parts: Vec<PathBuf>,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(super) fn merge(args: &MergeArgs) -> Result<(), CliError> {
+    args.output.tell("Back-test", runs::read_parts(&args.parts)?)
+}

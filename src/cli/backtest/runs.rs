@@ -1,0 +1,184 @@
+//! Playing the runs, several at a time, and keeping what was played.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
+
+use super::Args;
+use super::suite::Planned;
+use crate::backtest::{RunKey, RunResult, play};
+use crate::cli::exit::CliError;
+use crate::cli::progress::Stopwatch;
+use crate::cli::{files, simulate};
+use crate::units::seconds_of;
+
+/// The form of a kept or printed comparison.
+const VERSION: u32 = 1;
+
+/// Rows of a timeline: about as many as a page shows.
+const ROWS: f64 = 360.0;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Document {
+    version: u32,
+    runs: Vec<RunResult>,
+}
+
+pub(super) fn json(results: &[RunResult]) -> Result<String, CliError> {
+    let document = Document { version: VERSION, runs: results.to_vec() };
+    let mut text = serde_json::to_string_pretty(&document).context("write the runs as JSON")?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// Plays what is planned for this shard, in the order of the plan whoever is first.
+pub(super) fn play_all(args: &Args, planned: Vec<Planned>) -> Result<Vec<RunResult>, CliError> {
+    let mine: Vec<Planned> = match args.shard {
+        Some((i, n)) => planned.into_iter().skip(i).step_by(n).collect(),
+        None => planned,
+    };
+    if let Some(keep) = &args.keep {
+        files::make_dir(keep)?;
+    }
+    let bar = ProgressBar::new(u64::try_from(mine.len()).unwrap_or(0));
+    if let Ok(style) = ProgressStyle::with_template("{elapsed} {bar:30} {pos}/{len} {msg}") {
+        bar.set_style(style);
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = args.jobs.map_or(cores, usize::from).min(mine.len()).max(1);
+    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let done: Mutex<Vec<(usize, Result<RunResult, CliError>)>> = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(run) = mine.get(i) else { break };
+                    let result = play_one(args, run);
+                    if result.is_err() {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                    bar.set_message(run.policy.to_string());
+                    bar.inc(1);
+                    if let Ok(mut done) = done.lock() {
+                        done.push((i, result));
+                    }
+                }
+            });
+        }
+    });
+    bar.finish_and_clear();
+    let mut done = done.into_inner().unwrap_or_default();
+    done.sort_by_key(|(i, _)| *i);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+fn play_one(args: &Args, run: &Planned) -> Result<RunResult, CliError> {
+    let kept = args.keep.as_ref().map(|dir| dir.join(file_name(args, run)));
+    if let Some(path) = kept.as_ref().filter(|path| path.is_file()) {
+        return read_one(path);
+    }
+    let trace = run.scenario.trace.open()?;
+    let case = run.scenario.fleet.case(&trace)?;
+    let watch = Stopwatch::start();
+    let mut played =
+        play(&case, &run.policy, &trace, None).map_err(|e| simulate::failed(e, &trace))?;
+    if args.output.wants_timelines() {
+        let step = (played.ran.score.duration_s / ROWS).max(10.0);
+        played = play(&case, &run.policy, &trace, Some(step))
+            .map_err(|e| simulate::failed(e, &trace))?;
+    }
+    for objection in &played.objections {
+        crate::cli::talk(&format!("{}: the referee objects: {objection}", trace.name));
+    }
+    let result = RunResult {
+        run: RunKey {
+            policy: run.policy.to_string(),
+            trace: run.name.clone().unwrap_or_else(|| trace.name.clone()),
+            profile: simulate::engines(&case),
+            startup_s: seconds_of(run.scenario.fleet.startup),
+            seed: run.scenario.fleet.seed,
+        },
+        promise: case.promise(),
+        score: played.ran.score,
+        timeline: played.ran.timeline,
+        wall_s: seconds_of(watch.elapsed()),
+    };
+    if let Some(path) = kept {
+        let text = serde_json::to_string(&result).context("write a run as JSON")?;
+        files::write(&path, &text)?;
+    }
+    Ok(result)
+}
+
+/// A name that says what it is, and differs where anything does.
+fn file_name(args: &Args, run: &Planned) -> String {
+    let timeline = if args.output.wants_timelines() { "rows" } else { "score" };
+    let text = format!("{} {timeline} {}", env!("CARGO_PKG_VERSION"), run.identity);
+    // FNV-1a: the same on every machine and in every version of Rust.
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let plain = |text: &str| {
+        text.chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .take(40)
+            .collect::<String>()
+    };
+    let name = run.name.as_deref().map(plain).unwrap_or_default();
+    format!("{name}-{}-{hash:016x}.json", plain(&run.policy.to_string()))
+}
+
+fn read_one(path: &Path) -> Result<RunResult, CliError> {
+    let text = files::text(path)?;
+    serde_json::from_str(&text).map_err(|e| {
+        CliError::bad_input(format!("{}: expected a kept run: {e}", path.display()))
+            .hint("remove the file, and it is played again")
+    })
+}
+
+/// What shards kept or printed, put together; the same run twice counts once.
+pub(super) fn read_parts(parts: &[PathBuf]) -> Result<Vec<RunResult>, CliError> {
+    let mut all: Vec<RunResult> = Vec::new();
+    for part in parts {
+        let found = if part.is_dir() {
+            files::in_dir(part, "json")?.iter().map(|p| read_one(p)).collect::<Result<_, _>>()?
+        } else {
+            read_document(part)?
+        };
+        for result in found {
+            match all.iter().find(|known| known.run == result.run) {
+                None => all.push(result),
+                Some(known) if known.score == result.score => {}
+                Some(_) => {
+                    return Err(CliError::bad_input(format!(
+                        "{}: {} on {} was played before, with another result",
+                        part.display(),
+                        result.run.policy,
+                        result.run.trace
+                    ))
+                    .hint("merge runs of one version and one suite only"));
+                }
+            }
+        }
+    }
+    if all.is_empty() {
+        return Err(CliError::bad_input("there is no run to merge"));
+    }
+    Ok(all)
+}
+
+fn read_document(path: &Path) -> Result<Vec<RunResult>, CliError> {
+    let text = files::text(path)?;
+    let bad = |why: String| CliError::bad_input(format!("{}: {why}", path.display()));
+    let document: Document = serde_json::from_str(&text)
+        .map_err(|e| bad(format!("expected a document of `backtest --format json`: {e}")))?;
+    if document.version != VERSION {
+        return Err(bad(format!("expected version {VERSION}, found {}", document.version)));
+    }
+    Ok(document.runs)
+}
