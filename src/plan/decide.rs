@@ -1,5 +1,9 @@
 //! From an observation to a decision.
 
+mod budget;
+
+use budget::keep_budget;
+
 use super::decision::{Decision, Outcome, PoolDecision, Report};
 use super::input::{PlanInput, PoolInput};
 use super::size::{Bound, Latency, PoolSize, SizePool, Sizing, Verdict, size};
@@ -12,8 +16,9 @@ use crate::units::{Gpus, Millis, Replicas, Role};
 ///
 /// Holds (leaves the counts alone) where the arrivals, the lengths or the replicas are not known;
 /// never takes a replica away on anything but fresh signals, nor before the time of
-/// [`Intervals::hold`](crate::spec::Intervals::hold) has passed. Calling it again with the outcome
-/// carried out changes nothing.
+/// [`Intervals::hold`](crate::spec::Intervals::hold) has passed. The user's limits (`min`, `max`, the
+/// budget) need neither metrics nor time to be obeyed. Calling it again with the outcome carried out
+/// changes nothing.
 #[must_use]
 pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
     let mut memory = memory.clone();
@@ -29,7 +34,8 @@ pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
         Err(reason) => {
             // What was wanted before a gap says nothing of the time after it.
             memory.since = None;
-            (input.pools.iter().map(|p| hold(input, p, &reason)).collect(), None, None)
+            let pools = input.pools.iter().map(|p| without_demand(input, p, &reason)).collect();
+            (keep_budget(input, pools, None), None, None)
         }
         Ok(demand) => {
             let sizing =
@@ -44,7 +50,7 @@ pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
                     decide_pool(input, pool, sized, &not_fresh, &mut memory)
                 })
                 .collect();
-            (keep_budget(input, pools), demand, sizing)
+            (keep_budget(input, pools, sizing.as_ref()), demand, sizing)
         }
     };
     let next_tick = input.now.plus(input.intervals.adjustment);
@@ -137,6 +143,23 @@ fn hold(input: &PlanInput<'_>, pool: &PoolInput<'_>, reason: &Reason) -> PoolDec
     PoolDecision { role: pool.role, current, target: None, reason: reason.clone() }
 }
 
+/// What a pool gets while the demand is not known: a count within its limits, and one replica where
+/// requests arrive at a pool that has none. Without that one nobody would ever learn how long they
+/// are.
+fn without_demand(input: &PlanInput<'_>, pool: &PoolInput<'_>, reason: &Reason) -> PoolDecision {
+    let held = hold(input, pool, reason);
+    let Some(current) = held.current else { return held };
+    let arrive = input.observation.traffic.arrivals.known().is_some_and(|r| r.get() > 0.0);
+    let inside = within(pool, current);
+    let none = Replicas::default();
+    let (target, reason) = if arrive && inside == none {
+        (within(pool, Replicas::new(1)), Reason::Wake)
+    } else {
+        (inside, Reason::IntoLimits)
+    };
+    if target == current { held } else { PoolDecision { target: Some(target), reason, ..held } }
+}
+
 fn within(pool: &PoolInput<'_>, n: Replicas) -> Replicas {
     n.min(pool.max.unwrap_or(n)).max(pool.min)
 }
@@ -223,30 +246,6 @@ fn latency_over_target(input: &PlanInput<'_>, role: Role) -> Option<Reason> {
         Role::Decode => itl(),
         Role::Aggregated => ttft().or_else(itl),
     }
-}
-
-/// Growth waits where a pool that was to make room for it may not shrink yet: the sum of what is
-/// asked for never exceeds the budget.
-fn keep_budget(input: &PlanInput<'_>, mut pools: Vec<PoolDecision>) -> Vec<PoolDecision> {
-    let Some(budget) = input.budget else { return pools };
-    let gpus = |decisions: &[PoolDecision]| {
-        input.pools.iter().zip(decisions).fold(Gpus::new(0), |sum, (p, d)| {
-            let n = d.target.or(d.current).unwrap_or_default();
-            sum.plus(n.gpus(p.gpus_per_replica))
-        })
-    };
-    for i in 0..pools.len() {
-        while gpus(&pools) > budget {
-            let (Some(from), Some(to)) = (pools[i].current, pools[i].target) else { break };
-            if to <= from {
-                break;
-            }
-            pools[i].target = Some(to.minus_one());
-            pools[i].reason =
-                Reason::Limited { needed: gpus(&pools).plus(input.pools[i].gpus_per_replica) };
-        }
-    }
-    pools
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::check::{PoolLimits, judge};
 use crate::observe::{Inventory, Missing, Observation, Traffic};
 use crate::profile::{EngineProfile, library};
 use crate::spec::{EngineLimits, Intervals, Sla};
@@ -19,6 +20,7 @@ struct Bench {
     min: u32,
     max: Option<u32>,
     stabilization: Duration,
+    unseen: Option<Role>,
 }
 
 /// What the metrics say at one tick.
@@ -27,6 +29,7 @@ enum Seen {
     Load(f64),
     Late(f64),
     Slow(f64),
+    Shapeless(f64),
     Nothing,
 }
 
@@ -41,6 +44,7 @@ impl Bench {
             min: 1,
             max: None,
             stabilization: Intervals::default().scale_down_stabilization,
+            unseen: None,
         }
     }
 
@@ -53,12 +57,12 @@ impl Bench {
         let limit = Duration::from_secs(30);
         let (rate, ttft) = match seen {
             Seen::Nothing => (None, 0.0),
-            Seen::Load(r) | Seen::Late(r) => (Some(r), 100.0),
+            Seen::Load(r) | Seen::Late(r) | Seen::Shapeless(r) => (Some(r), 100.0),
             Seen::Slow(r) => (Some(r), 2000.0),
         };
         if let Some(rate) = rate {
             traffic.arrivals = Signal::aged(PerSecond::new(rate).unwrap(), at, self.now, limit);
-            if rate > 0.0 {
+            if rate > 0.0 && !matches!(seen, Seen::Shapeless(_)) {
                 let tokens = |n| Signal::aged(Tokens::new(n).unwrap(), at, self.now, limit);
                 let ms = |n| Signal::aged(Millis::new(n).unwrap(), at, self.now, limit);
                 traffic.isl = tokens(3000.0);
@@ -72,8 +76,12 @@ impl Bench {
                 traffic.itl.quantile = Signal::missing(Missing::NoSamples);
             }
         }
-        let pool = |n| Signal::Fresh { value: PoolInventory::steady(n), at: self.now };
-        let pools = [(Role::Prefill, pool(self.counts[0])), (Role::Decode, pool(self.counts[1]))];
+        let pool = |role, n| {
+            let known = Signal::Fresh { value: PoolInventory::steady(n), at: self.now };
+            (role, if self.unseen == Some(role) { Signal::missing(gone.clone()) } else { known })
+        };
+        let [prefill, decode] = self.counts;
+        let pools = [pool(Role::Prefill, prefill), pool(Role::Decode, decode)];
         Observation { at: self.now, traffic, inventory: Inventory { pools: pools.into() } }
     }
 
@@ -102,6 +110,18 @@ impl Bench {
         };
         let outcome = plan(&input, &self.memory);
         assert_eq!(outcome, plan(&input, &self.memory), "same input, same answer");
+        let limits: Vec<PoolLimits> = input
+            .pools
+            .iter()
+            .map(|p| PoolLimits {
+                role: p.role,
+                min: p.min,
+                max: p.max,
+                gpus_per_replica: p.gpus_per_replica,
+            })
+            .collect();
+        let notes = judge(&limits, input.budget, &input.observation, &outcome.decision);
+        assert_eq!(notes, [], "{:?}", outcome.decision);
         self.memory = outcome.memory;
         for (count, p) in self.counts.iter_mut().zip(&outcome.decision.pools) {
             if let Some(n) = p.target {
@@ -246,6 +266,65 @@ fn a_pool_that_grows_waits_for_the_one_that_makes_room() {
         assert!(b.counts[0] + b.counts[1] <= 8, "{:?}", b.counts);
     }
     assert!(b.counts[0] > 2 && b.counts[1] < 6, "room was made in the end: {:?}", b.counts);
+}
+
+#[test]
+fn limits_are_obeyed_without_a_single_metric() {
+    let mut b = Bench::new();
+    (b.min, b.max, b.counts) = (3, Some(6), [1, 9]);
+    assert_eq!(b.codes(Seen::Nothing), ["into_limits", "into_limits"]);
+    assert_eq!(b.counts, [3, 6]);
+    assert_eq!(b.codes(Seen::Nothing), ["hold_no_metrics", "hold_no_metrics"]);
+    b.budget = Some(Gpus::new(7));
+    assert_eq!(b.codes(Seen::Nothing), ["hold_no_metrics", "into_limits"]);
+    assert_eq!(b.counts, [3, 4]);
+}
+
+#[test]
+fn requests_whose_length_nobody_knows_wake_a_fleet_of_none() {
+    let mut b = Bench::new();
+    (b.min, b.counts) = (0, [0, 0]);
+    assert_eq!(b.codes(Seen::Nothing), ["hold_no_metrics", "hold_no_metrics"]);
+    assert_eq!(b.codes(Seen::Shapeless(3.0)), ["wake", "wake"]);
+    assert_eq!(b.counts, [1, 1]);
+    assert_eq!(b.codes(Seen::Shapeless(3.0)), ["hold_no_shape", "hold_no_shape"]);
+}
+
+#[test]
+fn a_budget_lowered_below_what_runs_is_obeyed_on_stale_and_on_slow_metrics() {
+    for seen in [Seen::Late(5.0), Seen::Slow(5.0)] {
+        let mut b = Bench::new();
+        b.counts = [9, 9];
+        b.tick(seen);
+        assert_eq!(b.counts, [9, 9], "without a budget nothing is urgent");
+        b.budget = Some(Gpus::new(13));
+        assert_eq!(b.codes(seen), ["into_limits", "into_limits"]);
+        assert_eq!(b.counts[0] + b.counts[1], 13, "no more than the budget takes: {:?}", b.counts);
+        let before = b.counts;
+        b.tick(seen);
+        assert_eq!(b.counts, before, "planning twice changes nothing");
+    }
+}
+
+#[test]
+fn a_huge_count_above_the_budget_is_cut_at_once() {
+    let mut b = Bench::new();
+    b.counts = [u32::MAX / 2, 3];
+    b.budget = Some(Gpus::new(5));
+    b.tick(Seen::Nothing);
+    assert_eq!(b.counts, [2, 3]);
+}
+
+#[test]
+fn nothing_grows_into_a_budget_of_which_a_share_is_unknown() {
+    let mut b = Bench::new();
+    b.unseen = Some(Role::Decode);
+    b.counts = [1, 40];
+    b.budget = Some(Gpus::new(48));
+    assert_eq!(b.codes(Seen::Load(60.0)), ["hold_budget_unknown", "hold_no_inventory"]);
+    assert_eq!(b.counts, [1, 40]);
+    b.budget = None;
+    assert_eq!(b.codes(Seen::Load(60.0))[0], "scale_up");
 }
 
 #[test]
