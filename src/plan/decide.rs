@@ -206,7 +206,7 @@ fn decide_pool(
     if stable >= current || !memory.has_seen(input.now, window) {
         return done(current, Reason::HoldStabilizing { wanted, window });
     }
-    if let Some(reason) = latency_over_target(input, pool.role) {
+    if let Some(reason) = latency_over_target(input, pool.role, sized) {
         return done(current, reason);
     }
     done(stable, if stable == wanted { wish } else { explain(sized, current, stable) })
@@ -214,14 +214,18 @@ fn decide_pool(
 
 /// The reason for going from `current` to `wanted`.
 fn explain(sized: Option<(&Sizing, PoolSize)>, current: Replicas, wanted: Replicas) -> Reason {
-    let Some((sizing, size)) = sized else { return Reason::Idle };
-    let limited = matches!(size.bound, Bound::Max | Bound::Budget);
+    let Some((sizing, size)) = sized else {
+        return if wanted > current { Reason::IntoLimits } else { Reason::Idle };
+    };
+    let limited = |needed: Gpus| {
+        matches!(size.bound, Bound::Max | Bound::Budget) || needed == Verdict::NO_SIZE
+    };
     match sizing.verdict {
         Verdict::CannotBeMet { latency, best, target } => {
             Reason::CannotBeMet { latency, best, target }
         }
         Verdict::DoesNotFit { context: _, max_kv_tokens: _ } => Reason::DoesNotFit,
-        Verdict::LimitsTooTight { needed } if limited => Reason::Limited { needed },
+        Verdict::LimitsTooTight { needed } if limited(needed) => Reason::Limited { needed },
         Verdict::LimitsTooTight { .. } | Verdict::NotKept | Verdict::Kept => {
             match wanted.cmp(&current) {
                 std::cmp::Ordering::Greater => Reason::ScaleUp { bound: size.bound },
@@ -232,17 +236,35 @@ fn explain(sized: Option<(&Sizing, PoolSize)>, current: Replicas, wanted: Replic
     }
 }
 
-/// A latency that this pool makes and that was seen over target.
-fn latency_over_target(input: &PlanInput<'_>, role: Role) -> Option<Reason> {
+/// A latency that this pool makes, that was seen over target, and that replicas could mend. Where
+/// slots or KV memory decide the size of a decode pool, the first token waits for them too.
+fn latency_over_target(
+    input: &PlanInput<'_>,
+    role: Role,
+    sized: Option<(&Sizing, PoolSize)>,
+) -> Option<Reason> {
     let traffic = &input.observation.traffic;
+    let hopeless = sized.and_then(|(sizing, _)| match sizing.verdict {
+        Verdict::CannotBeMet { latency, best: _, target: _ } => Some(latency),
+        Verdict::Kept
+        | Verdict::DoesNotFit { .. }
+        | Verdict::LimitsTooTight { .. }
+        | Verdict::NotKept => None,
+    });
     let over = |latency, signals: &LatencySignals, target: Millis| {
         let seen = *signals.quantile.fresh()?;
-        (seen > target).then_some(Reason::HoldLatency { latency, seen, target })
+        (seen > target && hopeless != Some(latency)).then_some(Reason::HoldLatency {
+            latency,
+            seen,
+            target,
+        })
     };
     let ttft = || over(Latency::Ttft, &traffic.ttft, input.sla.ttft);
     let itl = || over(Latency::Itl, &traffic.itl, input.sla.itl);
+    let for_want_of_room = sized.is_some_and(|(_, size)| size.bound == Bound::Room);
     match role {
         Role::Prefill => ttft(),
+        Role::Decode if for_want_of_room => itl().or_else(ttft),
         Role::Decode => itl(),
         Role::Aggregated => ttft().or_else(itl),
     }

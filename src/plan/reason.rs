@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::size::{Bound, Latency};
+use super::size::{Bound, Latency, Verdict};
 use crate::spec::format_duration;
 use crate::units::{Gpus, Millis, Replicas, Role};
 
@@ -227,7 +227,7 @@ impl fmt::Display for Reason {
             Self::HoldLatency { latency, seen, target } => {
                 write!(f, "held: {latency} seen is {seen:.0} where {target:.0} is promised")
             }
-            Self::Limited { needed } if needed.get() == u32::MAX => {
+            Self::Limited { needed } if *needed == Verdict::NO_SIZE => {
                 f.write_str("no allowed count of replicas keeps the promise")
             }
             Self::Limited { needed } => {

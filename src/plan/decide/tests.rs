@@ -21,6 +21,8 @@ struct Bench {
     max: Option<u32>,
     stabilization: Duration,
     unseen: Option<Role>,
+    slots: u32,
+    ttft: f64,
 }
 
 /// What the metrics say at one tick.
@@ -45,6 +47,8 @@ impl Bench {
             max: None,
             stabilization: Intervals::default().scale_down_stabilization,
             unseen: None,
+            slots: EngineLimits::default().max_num_seqs,
+            ttft: 500.0,
         }
     }
 
@@ -91,7 +95,7 @@ impl Bench {
         let pool = |role| PoolInput {
             role,
             engine: &self.engine,
-            limits: EngineLimits::default(),
+            limits: EngineLimits { max_num_seqs: self.slots, ..EngineLimits::default() },
             gpus_per_replica: Gpus::new(1),
             min: Replicas::new(self.min),
             max: self.max.map(Replicas::new),
@@ -99,7 +103,7 @@ impl Bench {
         };
         let input = PlanInput {
             now: self.now,
-            sla: Sla::default(),
+            sla: Sla { ttft: Millis::new(self.ttft).unwrap(), ..Sla::default() },
             pools: vec![pool(Role::Prefill), pool(Role::Decode)],
             budget: self.budget,
             intervals: Intervals {
@@ -261,6 +265,8 @@ fn a_pool_that_grows_waits_for_the_one_that_makes_room() {
     b.counts = [2, 6];
     let d = b.tick(Seen::Load(40.0));
     assert!(b.counts[0] + b.counts[1] <= 8, "{d:?}");
+    let wait = &d.pools[0].reason;
+    assert!(matches!(wait, Reason::WaitsForRoom { wanted } if wanted.get() > 2), "{wait:?}");
     for _ in 0..5 {
         b.tick(Seen::Load(40.0));
         assert!(b.counts[0] + b.counts[1] <= 8, "{:?}", b.counts);
@@ -325,6 +331,38 @@ fn nothing_grows_into_a_budget_of_which_a_share_is_unknown() {
     assert_eq!(b.counts, [1, 40]);
     b.budget = None;
     assert_eq!(b.codes(Seen::Load(60.0))[0], "scale_up");
+}
+
+#[test]
+fn a_late_first_token_holds_a_decode_pool_whose_slots_are_full() {
+    for (slots, code) in [(4, "hold_latency"), (256, "scale_down")] {
+        let mut b = Bench::new();
+        b.slots = slots;
+        b.tick(Seen::Load(60.0));
+        for _ in 0..4 {
+            b.tick(Seen::Slow(30.0));
+        }
+        b.counts[1] += 20;
+        assert_eq!(b.codes(Seen::Slow(30.0)), ["hold_latency", code], "{slots} slots");
+    }
+}
+
+#[test]
+fn a_promise_that_nothing_can_keep_holds_no_replica() {
+    let mut b = Bench::new();
+    (b.ttft, b.counts) = (10.0, [40, 1]);
+    for _ in 0..3 {
+        assert_eq!(b.codes(Seen::Slow(5.0))[0], "hold_stabilizing");
+    }
+    assert_eq!(b.codes(Seen::Slow(5.0))[0], "cannot_be_met");
+    assert!(b.counts[0] < 40, "{:?}", b.counts);
+}
+
+#[test]
+fn a_pool_below_its_minimum_is_not_raised_for_being_idle() {
+    let mut b = Bench::new();
+    (b.min, b.counts) = (2, [1, 2]);
+    assert_eq!(b.codes(Seen::Load(0.0)), ["into_limits", "idle"]);
 }
 
 #[test]

@@ -255,3 +255,39 @@ fn mad_numbers_give_an_answer_and_no_panic() {
         assert!(sized.total_gpus.get() <= 8, "{x}: {sized:?}");
     }
 }
+
+#[test]
+fn sizes_that_keep_a_promise_only_far_above_what_each_pool_needs_alone_are_found() {
+    let engine = engine("aic_qwen3-32b_h200_vllm_tp2");
+    let sla = Sla { percentile: Percentile::new(90.0).unwrap(), ..sla(1440.0, 17.0) };
+    // Bursts: the share of late requests falls slowly with the size.
+    let demand = Demand { dispersion: 500.0, ..steady(300.0, 3000.0, 150.0) };
+    let sized = size(&pools(&engine), &sla, &demand, None);
+    assert!(sized.feasible(), "{:?}", sized.verdict);
+    assert!(counts(&sized)[1] > 26 + 3, "beyond an eighth more: {:?}", counts(&sized));
+}
+
+#[test]
+fn a_pool_keeps_its_own_promise_where_the_other_one_is_beyond_help() {
+    let engine = engine("aic_qwen3-32b_h200_vllm_tp2");
+    let demand = steady(60.0, 3000.0, 150.0);
+    let both = size(&pools(&engine), &sla(50.0, 14.0), &demand, None);
+    assert!(matches!(both.verdict, Verdict::CannotBeMet { latency: Latency::Ttft, .. }));
+    let decode = size(&pools(&engine)[1..], &sla(50.0, 14.0), &demand, None);
+    assert!(decode.feasible());
+    assert!(both.pools[1].late.get() <= 0.05, "{:?} beside {:?}", both.pools[1], decode.pools[0]);
+}
+
+#[test]
+fn only_a_pool_that_the_budget_cuts_is_bound_by_it() {
+    let engine = engine("aic_qwen3-32b_h200_vllm_tp2");
+    let mut pools = pools(&engine);
+    pools[1].min = Replicas::new(30);
+    let demand = steady(100.0, 3000.0, 150.0);
+    let sized = size(&pools, &sla(500.0, 50.0), &demand, Some(Gpus::new(34)));
+    assert!(matches!(sized.verdict, Verdict::LimitsTooTight { .. }), "{:?}", sized.verdict);
+    assert_eq!(
+        sized.pools.iter().map(|p| p.bound).collect::<Vec<_>>(),
+        [Bound::Budget, Bound::Min]
+    );
+}
