@@ -156,7 +156,7 @@ impl Planner {
         self.memory = memory;
         let acts = self.config.mode == Mode::Act && check::may_act(&notes);
         let acted = if acts {
-            act(&self.writer, &self.target, &services, &decision).await
+            act(&self.writer, &self.target, &services, &decision, &limits, self.config.budget).await
         } else {
             Vec::new()
         };
