@@ -183,7 +183,7 @@ async fn the_inventory_tells_ready_starting_draining_and_unschedulable_replicas_
     assert_eq!(seen.pool(Role::Decode), Some(&decode.pool), "found by its subComponentType");
     let missing = seen.pools[&Role::Prefill].to_owned();
     let why = "DGD llama has no service Frontend; it has Decode, Prefill".to_owned();
-    assert_eq!(missing, Signal::missing(Missing::Unusable { detail: why }));
+    assert_eq!(missing, Signal::missing(Missing::NoObject { detail: why }));
 
     // Without the right to list pods the same numbers come from the graph's status.
     let mut rules = planner_rules();
