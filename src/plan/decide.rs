@@ -40,7 +40,8 @@ pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
         Ok(demand) => {
             let sizing =
                 demand.as_ref().map(|d| size(&size_pools(input), &input.sla, d, input.budget));
-            memory.since.get_or_insert(input.now);
+            // A clock that was set back begins anew.
+            memory.since = Some(memory.since.map_or(input.now, |since| since.min(input.now)));
             let pools = input
                 .pools
                 .iter()

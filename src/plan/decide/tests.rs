@@ -366,6 +366,22 @@ fn a_pool_below_its_minimum_is_not_raised_for_being_idle() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_neither_freezes_the_forecast_nor_the_way_down() {
+    let mut b = Bench::new();
+    b.now = b.now.plus(STEP * 600);
+    b.tick(Seen::Load(60.0));
+    let high = b.counts;
+    b.now = b.now.minus(STEP * 500);
+    for _ in 0..3 {
+        b.tick(Seen::Load(5.0));
+        assert_eq!(b.counts, high);
+    }
+    b.tick(Seen::Load(5.0));
+    assert_eq!(b.codes(Seen::Load(5.0)), ["steady", "steady"]);
+    assert!(b.counts[0] < high[0], "{:?}", b.counts);
+}
+
+#[test]
 fn shrinking_writes_come_first() {
     let d = Decision {
         at: Timestamp::default(),
