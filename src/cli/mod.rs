@@ -7,6 +7,7 @@ pub mod exit;
 
 mod crd;
 mod files;
+mod needs;
 mod predict;
 mod run;
 mod validate;

@@ -206,26 +206,37 @@ fn live(
     let origin =
         format!("{} of {url}, last {}", selector.dynamo_namespace, format_duration(args.interval));
     let now = crate::controllers::clock::now();
+    let rules = Rules { fresh_for: config.intervals.max_metric_age, ..Rules::default() };
     let sighting = runtime.block_on(async {
         let client = Client::new(endpoint).await?;
-        Ok(Observer::new(client, selector, question, Rules::default()).observe(now).await)
+        Ok(Observer::new(client, selector, question, rules).observe(now).await)
     });
     let sighting = sighting.map_err(unanswered)?;
     if let Some(error) = sighting.error {
         return Err(unanswered(error));
     }
     let traffic = sighting.traffic;
-    let Some(rate) = traffic.arrivals.known() else {
+    // What was seen last is not what is seen now.
+    let Some(rate) = traffic.arrivals.fresh() else {
+        let age = traffic.arrivals.age(now).map_or_else(String::new, |age| {
+            let seconds = Duration::from_secs(age.as_secs());
+            format!(" ({} old)", format_duration(seconds))
+        });
+        let hint = if age.is_empty() {
+            "check --dynamo-namespace and --model against the labels in Prometheus"
+        } else {
+            "check whether the frontends are scraped, or raise intervals.max_metric_age in the file"
+        };
         return Err(CliError::new(
             Exit::Unreachable,
-            anyhow!("the arrival rate of {origin} is {}", traffic.arrivals),
+            anyhow!("the arrival rate of {origin} is {}{age}", traffic.arrivals),
         )
-        .hint("check --dynamo-namespace and --model against the labels in Prometheus"));
+        .hint(hint));
     };
     if rate.get() <= 0.0 {
         return Ok(Loads::one(format!("{origin} (idle)"), None));
     }
-    match (traffic.isl.known(), traffic.osl.known()) {
+    match (traffic.isl.fresh(), traffic.osl.fresh()) {
         (Some(isl), Some(osl)) => {
             let lengths = |mean| Lengths { mean, cv2: Lengths::ASSUMED_CV2 };
             let demand = Demand {
