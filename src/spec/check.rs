@@ -64,7 +64,7 @@ impl Validate for File {
                 if !(lowest..=MOST_LOAD).contains(&value) {
                     found.add(
                         &["load", name],
-                        format!("expected a number of at least {lowest} and at most {MOST_LOAD:e}, found {value}"),
+                        format!("expected a finite number of at least {lowest} and at most {MOST_LOAD:e}, found {value}"),
                     );
                 }
             }

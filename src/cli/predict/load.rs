@@ -9,6 +9,7 @@ use anyhow::anyhow;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::files;
 use crate::forecast::{Band, Demand, Lengths};
+use crate::observe::Traffic;
 use crate::prometheus::{Client, Endpoint, Observer, PrometheusError, Question, Rules, Selector};
 use crate::spec::{Config, format_duration, parse_duration};
 use crate::trace::{Interval, Moments, Reader, intervals};
@@ -215,7 +216,11 @@ fn live(
     if let Some(error) = sighting.error {
         return Err(unanswered(error));
     }
-    let traffic = sighting.traffic;
+    seen(&sighting.traffic, now, &origin)
+}
+
+/// The load that was seen.
+fn seen(traffic: &Traffic, now: Timestamp, origin: &str) -> Result<Loads, CliError> {
     // What was seen last is not what is seen now.
     let Some(rate) = traffic.arrivals.fresh() else {
         let age = traffic.arrivals.age(now).map_or_else(String::new, |age| {
@@ -269,4 +274,36 @@ fn unanswered(error: PrometheusError) -> CliError {
     };
     let hint = error.hint();
     CliError::new(exit, anyhow!("failed to {}", error.chain())).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::{Missing, Signal};
+
+    fn traffic(age: u64) -> (Traffic, Timestamp) {
+        let now = Timestamp::from_millis(1_000_000);
+        let at = now.minus(Duration::from_secs(age));
+        let limit = Duration::from_secs(30);
+        let mut traffic = Traffic::all_missing(limit, Percentile::default(), &Missing::NoSamples);
+        traffic.arrivals = Signal::aged(PerSecond::new(5.0).unwrap(), at, now, limit);
+        traffic.isl = Signal::aged(Tokens::new(3000.0).unwrap(), at, now, limit);
+        traffic.osl = Signal::aged(Tokens::new(150.0).unwrap(), at, now, limit);
+        (traffic, now)
+    }
+
+    #[test]
+    fn nothing_is_predicted_for_a_rate_of_long_ago() {
+        let (young, now) = traffic(10);
+        let demand = seen(&young, now, "x").unwrap().rows[0].demand;
+        assert_eq!(demand.map(|d| d.rate.point), Some(5.0));
+        let (old, now) = traffic(300);
+        let error = seen(&old, now, "x").err().unwrap();
+        assert_eq!(error.exit, Exit::Unreachable);
+        assert!(error.to_string().contains("is late (5m old)"), "{error}");
+        let (mut frozen, now) = traffic(10);
+        let since = now.minus(Duration::from_secs(90));
+        frozen.isl = Signal::Frozen { value: Tokens::new(3000.0).unwrap(), since };
+        assert!(seen(&frozen, now, "x").err().unwrap().to_string().contains("ISL of x is frozen"));
+    }
 }
