@@ -9,6 +9,8 @@ use crate::profile::{EngineProfile, library};
 use crate::spec::{EngineLimits, Intervals, Sla};
 use crate::units::{PerSecond, Percentile, Timestamp, Tokens};
 
+mod properties;
+
 const STEP: Duration = Duration::from_secs(60);
 
 struct Bench {
@@ -23,10 +25,11 @@ struct Bench {
     unseen: Option<Role>,
     slots: u32,
     ttft: f64,
+    gpus: [u32; 2],
 }
 
 /// What the metrics say at one tick.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Seen {
     Load(f64),
     Late(f64),
@@ -49,6 +52,7 @@ impl Bench {
             unseen: None,
             slots: EngineLimits::default().max_num_seqs,
             ttft: 500.0,
+            gpus: [1, 1],
         }
     }
 
@@ -92,11 +96,12 @@ impl Bench {
     /// Decides, carries the decision out, and goes on by one step.
     fn tick(&mut self, seen: Seen) -> Decision {
         let observation = self.observation(seen);
-        let pool = |role| PoolInput {
+        let [prefill, decode] = self.gpus;
+        let pool = |role, gpus| PoolInput {
             role,
             engine: &self.engine,
             limits: EngineLimits { max_num_seqs: self.slots, ..EngineLimits::default() },
-            gpus_per_replica: Gpus::new(1),
+            gpus_per_replica: Gpus::new(gpus),
             min: Replicas::new(self.min),
             max: self.max.map(Replicas::new),
             startup: STEP,
@@ -104,7 +109,7 @@ impl Bench {
         let input = PlanInput {
             now: self.now,
             sla: Sla { ttft: Millis::new(self.ttft).unwrap(), ..Sla::default() },
-            pools: vec![pool(Role::Prefill), pool(Role::Decode)],
+            pools: vec![pool(Role::Prefill, prefill), pool(Role::Decode, decode)],
             budget: self.budget,
             intervals: Intervals {
                 scale_down_stabilization: self.stabilization,
