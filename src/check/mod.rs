@@ -6,8 +6,8 @@
 
 use std::fmt;
 
-use crate::observe::Observation;
-use crate::plan::{Decision, Reason};
+use crate::observe::{Observation, Signal};
+use crate::plan::{Decision, Write};
 use crate::units::{Gpus, Replicas, Role};
 
 /// The limits of one pool, as the referee knows them: from the configuration, not from the plan.
@@ -37,12 +37,15 @@ pub enum Severity {
 pub enum Rule {
     /// Every configured pool has exactly one decision, and no other has one.
     EveryPoolOnce,
-    /// What is written lies between `min` and `max`.
+    /// What is written lies between `min` and `max`, or nearer to them than before.
     WithinLimits,
-    /// What is asked for takes no more GPUs than the budget, unless it takes fewer than before.
+    /// What is asked for takes no more GPUs than the budget, unless it takes fewer than before; and
+    /// nothing grows while the replicas of a pool that shares the budget are not known.
     WithinBudget,
-    /// A replica is taken away on fresh signals only, or to obey `max`.
+    /// A replica is taken away on fresh signals only, or to obey `max` or the budget.
     FreshBeforeDown,
+    /// A pool whose reason is to hold is not written.
+    NoWriteOnHold,
     /// The replicas that the decision started from are those that were seen.
     SeenBeforeChanged,
 }
@@ -56,6 +59,7 @@ impl Rule {
             Self::WithinLimits => "within_limits",
             Self::WithinBudget => "within_budget",
             Self::FreshBeforeDown => "fresh_before_down",
+            Self::NoWriteOnHold => "no_write_on_hold",
             Self::SeenBeforeChanged => "seen_before_changed",
         }
     }
@@ -110,34 +114,77 @@ pub fn judge(
             fatal(Rule::SeenBeforeChanged, format!("{} started from a count never seen", d.role));
         }
     }
-    for write in decision.writes() {
+    let stale = stale(limits, observation);
+    let writes = decision.writes();
+    let over_budget = budget.is_some_and(|b| cuts_to(limits, b, decision, &writes));
+    for write in &writes {
         let Some(pool) = limits.iter().find(|p| p.role == write.role) else { continue };
         let most = pool.max.unwrap_or(Replicas::new(u32::MAX));
-        if write.to < pool.min || write.to > most {
+        let (grows, shrinks) = (write.to > write.from, write.to < write.from);
+        if write.to < pool.min && shrinks || write.to > most && grows {
             fatal(
                 Rule::WithinLimits,
                 format!("{} would get {}, outside {} to {most}", write.role, write.to, pool.min),
             );
         }
         let into_limits = write.from > most && write.to >= most;
-        if write.to < write.from && !into_limits && !observation.traffic.arrivals.is_fresh() {
-            fatal(
-                Rule::FreshBeforeDown,
-                format!(
-                    "{} would shrink while the arrival rate is {}",
-                    write.role, observation.traffic.arrivals
-                ),
-            );
+        if let Some(stale) = stale.as_ref().filter(|_| shrinks && !into_limits && !over_budget) {
+            fatal(Rule::FreshBeforeDown, format!("{} would shrink while {stale}", write.role));
         }
         let reason = decision.pools.iter().find(|d| d.role == write.role).map(|d| &d.reason);
-        if let Some(Reason::HoldNoMetrics { .. } | Reason::HoldNoInventory { .. }) = reason {
-            fatal(Rule::FreshBeforeDown, format!("{} would change on a hold", write.role));
+        if let Some(reason) = reason.filter(|r| r.is_hold()) {
+            let detail = format!("{} would change on {}", write.role, reason.code());
+            fatal(Rule::NoWriteOnHold, detail);
         }
     }
     if let Some(budget) = budget {
         check_budget(limits, budget, decision, &mut fatal);
     }
     notes
+}
+
+/// The first signal that is not good enough to take a replica away.
+fn stale(limits: &[PoolLimits], observation: &Observation) -> Option<String> {
+    let traffic = &observation.traffic;
+    let arrivals = &traffic.arrivals;
+    let idle = arrivals.fresh().is_some_and(|r| r.get() <= 0.0);
+    // A length that no request had, a latency that no request saw: neither is in the way.
+    let lengths = [("the ISL", &traffic.isl), ("the OSL", &traffic.osl)]
+        .map(|(name, s)| (name, s.is_fresh() || idle && s.has_no_samples(), s.to_string()));
+    let latencies = [("the TTFT", &traffic.ttft.quantile), ("the ITL", &traffic.itl.quantile)]
+        .map(|(name, s)| (name, s.is_fresh() || s.has_no_samples(), s.to_string()));
+    if !arrivals.is_fresh() {
+        return Some(format!("the arrival rate is {arrivals}"));
+    }
+    if let Some((name, _, state)) = lengths.iter().chain(&latencies).find(|(_, good, _)| !good) {
+        return Some(format!("{name} is {state}"));
+    }
+    if idle && traffic.inflight.known().is_some_and(|n| *n > 0.0) {
+        return Some("requests are in flight although none arrives".to_owned());
+    }
+    let pools = &observation.inventory.pools;
+    limits
+        .iter()
+        .find(|p| !pools.get(&p.role).is_some_and(Signal::is_fresh))
+        .map(|p| format!("the inventory of {} is not fresh", p.role))
+}
+
+/// GPUs of so many replicas of a pool.
+fn gpus(limits: &[PoolLimits], role: Role, n: Replicas) -> Gpus {
+    limits.iter().find(|p| p.role == role).map_or(Gpus::new(0), |p| n.gpus(p.gpus_per_replica))
+}
+
+/// Whether the pools take more than the budget, and give back no replica beyond that.
+fn cuts_to(limits: &[PoolLimits], budget: Gpus, decision: &Decision, writes: &[Write]) -> bool {
+    let sum = |count: &dyn Fn(Role, Replicas) -> Replicas| {
+        let counts = decision.pools.iter().filter_map(|d| Some((d.role, d.current?)));
+        counts.fold(Gpus::new(0), |sum, (role, n)| sum.plus(gpus(limits, role, count(role, n))))
+    };
+    let shrunk = || writes.iter().filter(|w| w.to < w.from);
+    let before = sum(&|_, n| n);
+    let after = sum(&|role, n| shrunk().find(|w| w.role == role).map_or(n, |w| w.to));
+    let largest = shrunk().map(|w| gpus(limits, w.role, Replicas::new(1))).max();
+    before > budget && after.plus(largest.unwrap_or_default()) > budget
 }
 
 /// The sum that is asked for after each write, in the order of writing.
@@ -147,9 +194,7 @@ fn check_budget(
     decision: &Decision,
     fatal: &mut impl FnMut(Rule, String),
 ) {
-    let gpus = |role: Role, n: Replicas| {
-        limits.iter().find(|p| p.role == role).map_or(Gpus::new(0), |p| n.gpus(p.gpus_per_replica))
-    };
+    let unknown = decision.pools.iter().find(|d| d.current.is_none());
     let mut asked: Vec<(Role, Replicas)> =
         decision.pools.iter().filter_map(|d| Some((d.role, d.current?))).collect();
     for write in decision.writes() {
@@ -158,8 +203,14 @@ fn check_budget(
                 *n = write.to;
             }
         }
-        let total = asked.iter().fold(Gpus::new(0), |sum, (role, n)| sum.plus(gpus(*role, *n)));
-        if total > budget && write.to > write.from {
+        let total =
+            asked.iter().fold(Gpus::new(0), |sum, (role, n)| sum.plus(gpus(limits, *role, *n)));
+        let grows = write.to > write.from;
+        if let Some(unknown) = unknown.filter(|_| grows) {
+            let detail =
+                format!("{} would grow while {}'s share is not known", write.role, unknown.role);
+            fatal(Rule::WithinBudget, detail);
+        } else if total > budget && grows {
             fatal(
                 Rule::WithinBudget,
                 format!("{total} GPUs are asked for after {} grows, of {budget}", write.role),

@@ -10,6 +10,7 @@ mod crd;
 mod fault;
 mod files;
 mod fleet;
+mod needs;
 mod predict;
 mod progress;
 mod promise;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::exit::{CliError, Exit};
-use super::files;
+use super::{files, needs};
 use crate::plan::SizePool;
 use crate::profile::{EngineProfile, library};
 use crate::spec::{Config, Pool, Sla, parse_duration};
@@ -98,9 +98,13 @@ impl Promise {
         sla.itl = self.itl.unwrap_or(sla.itl);
         sla.percentile = self.percentile.unwrap_or(sla.percentile);
         let mut wanted = config.pools.clone();
-        if self.aggregated {
-            let pool = wanted.remove(&Role::Aggregated).unwrap_or_default();
-            wanted = [(Role::Aggregated, pool)].into();
+        if self.aggregated && wanted.is_empty() {
+            wanted = [(Role::Aggregated, Pool::default())].into();
+        } else if self.aggregated && !wanted.contains_key(&Role::Aggregated) {
+            return Err(CliError::bad_input(
+                "--aggregated is one pool, and the file has settings for prefill and decode only",
+            )
+            .hint("give the file `pools.aggregated` instead of them, or leave out --aggregated"));
         } else if wanted.is_empty() {
             wanted = [(Role::Prefill, Pool::default()), (Role::Decode, Pool::default())].into();
         }
@@ -112,21 +116,12 @@ impl Promise {
                     (None, Some(name)) => files::profile_of(role, name)?,
                     (None, None) => files::profile(library::DEFAULT)?,
                 };
-                let told = pool.gpus_per_replica.or_else(|| engine.gpus_per_engine());
-                Ok(PoolSetup { role, gpus: told.unwrap_or(Gpus::new(1)), pool, engine })
+                let gpus = pool.gpus(engine.gpus_per_engine());
+                Ok(PoolSetup { role, pool, engine, gpus })
             })
             .collect::<Result<Vec<_>, CliError>>()?;
         let budget = self.max_gpu_budget.map(Gpus::new).or(config.budget);
-        let least = pools.iter().fold(Gpus::new(0), |sum, p| sum.plus(p.pool.min.gpus(p.gpus)));
-        if let Some(budget) = budget
-            && budget < least
-        {
-            return Err(CliError::bad_input(format!(
-                "the GPU budget {budget} is less than the {least} GPUs that the pools' minimum \
-                 replicas take"
-            ))
-            .hint("raise --max-gpu-budget (max_gpu_budget in the file), or lower a pool's `min`"));
-        }
+        needs::check_budget(budget, pools.iter().map(|p| (p.pool.min, p.gpus)))?;
         Ok(Setup { sla, pools, budget })
     }
 }

@@ -9,6 +9,8 @@ use tracing_subscriber::EnvFilter;
 
 use super::exit::{CliError, Exit};
 use super::files;
+use super::needs::{self, Need};
+use crate::profile::EngineProfile;
 use crate::prometheus::Endpoint;
 use crate::run::{RunError, Setup};
 use crate::spec::{Config, Mode, PrometheusSource};
@@ -58,32 +60,30 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
 /// What `run` needs beyond a valid configuration.
 fn setup(config: Config, args: &Args) -> Result<Setup, CliError> {
     let file = args.config.display();
-    let need = |what: &str, how: &str| {
-        CliError::bad_input(format!("{file}: `run` needs {what}")).hint(how.to_owned())
+    let short_of = |need: &Need| {
+        CliError::bad_input(format!("{file}: `run` needs {}", need.what)).hint(need.how.clone())
     };
-    let target = config.target.clone().ok_or_else(|| {
-        need("a DGD to scale", "give `target.dgd`, or set DYN_PARENT_DGD_K8S_NAME")
-    })?;
-    let prometheus =
-        config.prometheus.as_ref().map(endpoint).ok_or_else(|| {
-            need("a Prometheus", "give `prometheus.url`, or set PROMETHEUS_ENDPOINT")
-        })?;
-    if config.pools.is_empty() {
-        return Err(need(
-            "pools to scale",
-            "give `pools.prefill` and `pools.decode`, or `pools.aggregated`",
-        ));
+    let needs = needs::of_run(&config);
+    if let Some(need) = needs.first() {
+        return Err(short_of(need));
     }
+    let (Some(target), Some(source)) = (config.target.clone(), &config.prometheus) else {
+        return Err(CliError::bad_input(format!("{file}: `run` needs a target and a Prometheus")));
+    };
+    let prometheus = endpoint(source);
     let mut engines = BTreeMap::new();
     for (role, pool) in &config.pools {
-        let name = pool.profile.as_deref().ok_or_else(|| {
-            need(
-                &format!("the profiling data of the {role} pool"),
-                &format!("give `pools.{role}.profile`: a directory, a file or a shipped name"),
-            )
-        })?;
-        engines.insert(*role, files::profile_of(*role, name)?);
+        if let Some(name) = pool.profile.as_deref() {
+            engines.insert(*role, files::profile_of(*role, name)?);
+        }
     }
+    needs::check_budget(
+        config.budget,
+        config.pools.iter().map(|(role, pool)| {
+            let engine = engines.get(role);
+            (pool.min, pool.gpus(engine.and_then(EngineProfile::gpus_per_engine)))
+        }),
+    )?;
     Ok(Setup { config, target, prometheus, engines, context: args.context.clone() })
 }
 

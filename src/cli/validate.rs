@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::exit::CliError;
-use super::{files, say};
+use super::{files, needs, say};
 use crate::profile::lint;
 use crate::spec::{Mode, format_duration};
 
@@ -29,34 +29,36 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         sla.ttft,
         sla.itl
     ));
+    let mut least = Vec::new();
     for (role, pool) in &config.pools {
+        let mut measured = None;
         let most = pool.max.map_or_else(String::new, |max| format!(", at most {max}"));
         line(format!("{role}: at least {}{most} replicas", pool.min));
         if let Some(name) = &pool.profile {
             let profile = files::profile_of(*role, name)?;
+            measured = profile.gpus_per_engine();
             line(format!("{role}: profile {name} is readable"));
             for finding in lint(&profile) {
                 line(format!("{role}: profile {name}: {finding}"));
             }
         }
+        least.push((pool.min, pool.gpus(measured)));
     }
+    needs::check_budget(config.budget, least)?;
     line(match config.budget {
         Some(gpus) => format!("budget: {gpus} GPUs"),
         None => "budget: no limit".to_owned(),
     });
     line(format!("decides every {}", format_duration(config.intervals.adjustment)));
-    match &config.target {
-        Some(t) => {
-            let does = match config.mode {
-                Mode::Act => "scales",
-                Mode::Advise => "advises on",
-            };
-            line(format!("{does} DGD {}/{}", t.namespace, t.dgd));
-        }
-        None => line("no target: `run` will need `target.dgd`".to_owned()),
+    if let Some(t) = &config.target {
+        let does = match config.mode {
+            Mode::Act => "scales",
+            Mode::Advise => "advises on",
+        };
+        line(format!("{does} DGD {}/{}", t.namespace, t.dgd));
     }
-    if config.prometheus.is_none() {
-        line("no Prometheus: `run` will need `prometheus.url`".to_owned());
+    for need in needs::of_run(&config) {
+        line(format!("`run` will need {}: {}", need.what, need.how));
     }
     say(&out)
 }

@@ -72,6 +72,17 @@ pub enum ScalePath {
 /// Why replicas were not written.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
+    /// Somebody else has changed the count since the decision was made, which started from another.
+    #[error("{from} replicas were asked for when it was decided, and {now} are now")]
+    Moved {
+        /// What the decision started from.
+        from: Replicas,
+        /// What is asked for now.
+        now: Replicas,
+    },
+    /// Somebody else wrote the object between our reading and our writing it.
+    #[error("the object was changed while it was written")]
+    Overtaken,
     /// The graph has no such service.
     #[error("DGD {dgd} has no service {service}")]
     NoSuchService {
@@ -143,7 +154,9 @@ impl ScaleWriter {
         Self { client, deadline }
     }
 
-    /// Asks for `wanted` replicas of a service; writes nothing where it has them.
+    /// Asks for `wanted` replicas of a service that had `from` when that was decided; writes nothing
+    /// where it has them, and refuses where it has another count by now. Without the right to read
+    /// the scale, whatever was there is overwritten.
     ///
     /// # Errors
     ///
@@ -151,6 +164,7 @@ impl ScaleWriter {
     pub async fn write(
         &self,
         target: &ScaleTarget,
+        from: Replicas,
         wanted: Replicas,
     ) -> Result<ScaleOutcome, ScaleError> {
         let ScaleTarget { namespace, dgd: name, service } = target;
@@ -166,9 +180,9 @@ impl ScaleWriter {
             return Ok(ScaleOutcome::Refused { why });
         };
         if found.adapter_enabled() {
-            self.write_scale(target, found, wanted).await
+            self.write_scale(target, found, from, wanted).await
         } else {
-            self.write_dgd(&dgds, &dgd, target, found, wanted).await
+            self.write_dgd(&dgds, &dgd, target, found.replicas(), from, wanted).await
         }
     }
 
@@ -176,6 +190,7 @@ impl ScaleWriter {
         &self,
         target: &ScaleTarget,
         service: &Service,
+        from: Replicas,
         wanted: Replicas,
     ) -> Result<ScaleOutcome, ScaleError> {
         let adapter = names::adapter_name(&target.dgd, &target.service);
@@ -188,18 +203,25 @@ impl ScaleWriter {
         let call = |verb| Call::object(verb, names::GROUP, SCALE, &target.namespace, &adapter);
 
         let read = within(self.deadline, call("get"), adapters.get_scale(&adapter)).await;
-        let (present, readable) = match read {
+        let (present, version) = match read {
             // A scale that leaves its zero out means zero: the field has no default in the API.
-            Ok(scale) => (replicas_of(scale.spec.and_then(|spec| spec.replicas)), true),
+            Ok(scale) => {
+                let present = replicas_of(scale.spec.and_then(|spec| spec.replicas));
+                if let Some(settled) = settled(present, from, wanted) {
+                    return Ok(settled);
+                }
+                (present, scale.metadata.resource_version)
+            }
             Err(error) if error.is_not_found() => return Err(missing()),
             // The stock role of a planner allows nothing but the patch.
-            Err(error) if error.is_forbidden() => (service.replicas(), false),
+            Err(error) if error.is_forbidden() => (service.replicas(), None),
             Err(error) => return Err(ScaleError::ReadScale(error)),
         };
-        if readable && present == wanted {
-            return Ok(ScaleOutcome::Unchanged { replicas: wanted });
+        // With the version that was read: whoever scales it in between is not overruled.
+        let mut patch = json!({"spec": {"replicas": wanted.get()}});
+        if let Some(version) = version {
+            patch["metadata"] = json!({"resourceVersion": version});
         }
-        let patch = json!({"spec": {"replicas": wanted.get()}});
         let (params, patch) = (patch_params(), Patch::Merge(&patch));
         let written =
             within(self.deadline, call("patch"), adapters.patch_scale(&adapter, &params, &patch));
@@ -218,12 +240,12 @@ impl ScaleWriter {
         dgds: &Api<DynamoGraphDeployment>,
         dgd: &DynamoGraphDeployment,
         target: &ScaleTarget,
-        service: &Service,
+        present: Replicas,
+        from: Replicas,
         wanted: Replicas,
     ) -> Result<ScaleOutcome, ScaleError> {
-        let present = service.replicas();
-        if present == wanted {
-            return Ok(ScaleOutcome::Unchanged { replicas: wanted });
+        if let Some(settled) = settled(present, from, wanted) {
+            return Ok(settled);
         }
         // With the version that says that the service has no adapter: whoever enables one in between
         // is not overruled.
@@ -241,15 +263,25 @@ impl ScaleWriter {
     }
 }
 
-/// A denial is an outcome; everything else stays an error.
+/// The outcome where nothing is to be written: what is wanted is there, or what is there is not what
+/// the decision started from.
+fn settled(present: Replicas, from: Replicas, wanted: Replicas) -> Option<ScaleOutcome> {
+    if present == wanted {
+        return Some(ScaleOutcome::Unchanged { replicas: wanted });
+    }
+    (present != from)
+        .then_some(ScaleOutcome::Refused { why: Refusal::Moved { from, now: present } })
+}
+
+/// A denial and a conflict are outcomes; everything else stays an error.
 fn refused(error: CallError) -> Result<ScaleOutcome, CallError> {
     match error.failure {
         CallFailure::Denied(message) => Ok(ScaleOutcome::Refused { why: Refusal::Denied(message) }),
+        CallFailure::Conflict => Ok(ScaleOutcome::Refused { why: Refusal::Overtaken }),
         failure @ (CallFailure::Deadline(_)
         | CallFailure::Forbidden { .. }
         | CallFailure::NotFound
         | CallFailure::AlreadyExists
-        | CallFailure::Conflict
         | CallFailure::Refused { .. }
         | CallFailure::Transport(_)) => Err(CallError { call: error.call, failure }),
     }

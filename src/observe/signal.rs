@@ -66,6 +66,11 @@ pub enum Missing {
         /// What it answered.
         detail: String,
     },
+    /// What it would be the figure of does not exist.
+    NoObject {
+        /// Which, and what there is instead.
+        detail: String,
+    },
     /// It was not asked for.
     NotAsked,
 }
@@ -162,6 +167,7 @@ impl fmt::Display for Missing {
             Self::NoSeries => f.write_str("no such series"),
             Self::NoSamples => f.write_str("nothing happened in the window"),
             Self::Unusable { detail } => write!(f, "not a usable number ({detail})"),
+            Self::NoObject { detail } => f.write_str(detail),
             Self::NotAsked => f.write_str("not asked for"),
         }
     }

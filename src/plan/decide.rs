@@ -1,5 +1,9 @@
 //! From an observation to a decision.
 
+mod budget;
+
+use budget::keep_budget;
+
 use super::decision::{Decision, Outcome, PoolDecision, Report};
 use super::input::{PlanInput, PoolInput};
 use super::size::{Bound, Latency, PoolSize, SizePool, Sizing, Verdict, size};
@@ -12,8 +16,9 @@ use crate::units::{Gpus, Millis, Replicas, Role};
 ///
 /// Holds (leaves the counts alone) where the arrivals, the lengths or the replicas are not known;
 /// never takes a replica away on anything but fresh signals, nor before the time of
-/// [`Intervals::hold`](crate::spec::Intervals::hold) has passed. Calling it again with the outcome
-/// carried out changes nothing.
+/// [`Intervals::hold`](crate::spec::Intervals::hold) has passed. The user's limits (`min`, `max`, the
+/// budget) need neither metrics nor time to be obeyed. Calling it again with the outcome carried out
+/// changes nothing.
 #[must_use]
 pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
     let mut memory = memory.clone();
@@ -29,12 +34,14 @@ pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
         Err(reason) => {
             // What was wanted before a gap says nothing of the time after it.
             memory.since = None;
-            (input.pools.iter().map(|p| hold(input, p, &reason)).collect(), None, None)
+            let pools = input.pools.iter().map(|p| without_demand(input, p, &reason)).collect();
+            (keep_budget(input, pools, None), None, None)
         }
         Ok(demand) => {
             let sizing =
                 demand.as_ref().map(|d| size(&size_pools(input), &input.sla, d, input.budget));
-            memory.since.get_or_insert(input.now);
+            // A clock that was set back begins anew.
+            memory.since = Some(memory.since.map_or(input.now, |since| since.min(input.now)));
             let pools = input
                 .pools
                 .iter()
@@ -44,7 +51,7 @@ pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
                     decide_pool(input, pool, sized, &not_fresh, &mut memory)
                 })
                 .collect();
-            (keep_budget(input, pools), demand, sizing)
+            (keep_budget(input, pools, sizing.as_ref()), demand, sizing)
         }
     };
     let next_tick = input.now.plus(input.intervals.adjustment);
@@ -137,6 +144,23 @@ fn hold(input: &PlanInput<'_>, pool: &PoolInput<'_>, reason: &Reason) -> PoolDec
     PoolDecision { role: pool.role, current, target: None, reason: reason.clone() }
 }
 
+/// What a pool gets while the demand is not known: a count within its limits, and one replica where
+/// requests arrive at a pool that has none. Without that one nobody would ever learn how long they
+/// are.
+fn without_demand(input: &PlanInput<'_>, pool: &PoolInput<'_>, reason: &Reason) -> PoolDecision {
+    let held = hold(input, pool, reason);
+    let Some(current) = held.current else { return held };
+    let arrive = input.observation.traffic.arrivals.known().is_some_and(|r| r.get() > 0.0);
+    let inside = within(pool, current);
+    let none = Replicas::default();
+    let (target, reason) = if arrive && inside == none {
+        (within(pool, Replicas::new(1)), Reason::Wake)
+    } else {
+        (inside, Reason::IntoLimits)
+    };
+    if target == current { held } else { PoolDecision { target: Some(target), reason, ..held } }
+}
+
 fn within(pool: &PoolInput<'_>, n: Replicas) -> Replicas {
     n.min(pool.max.unwrap_or(n)).max(pool.min)
 }
@@ -183,7 +207,7 @@ fn decide_pool(
     if stable >= current || !memory.has_seen(input.now, window) {
         return done(current, Reason::HoldStabilizing { wanted, window });
     }
-    if let Some(reason) = latency_over_target(input, pool.role) {
+    if let Some(reason) = latency_over_target(input, pool.role, sized) {
         return done(current, reason);
     }
     done(stable, if stable == wanted { wish } else { explain(sized, current, stable) })
@@ -191,14 +215,18 @@ fn decide_pool(
 
 /// The reason for going from `current` to `wanted`.
 fn explain(sized: Option<(&Sizing, PoolSize)>, current: Replicas, wanted: Replicas) -> Reason {
-    let Some((sizing, size)) = sized else { return Reason::Idle };
-    let limited = matches!(size.bound, Bound::Max | Bound::Budget);
+    let Some((sizing, size)) = sized else {
+        return if wanted > current { Reason::IntoLimits } else { Reason::Idle };
+    };
+    let limited = |needed: Gpus| {
+        matches!(size.bound, Bound::Max | Bound::Budget) || needed == Verdict::NO_SIZE
+    };
     match sizing.verdict {
         Verdict::CannotBeMet { latency, best, target } => {
             Reason::CannotBeMet { latency, best, target }
         }
         Verdict::DoesNotFit { context: _, max_kv_tokens: _ } => Reason::DoesNotFit,
-        Verdict::LimitsTooTight { needed } if limited => Reason::Limited { needed },
+        Verdict::LimitsTooTight { needed } if limited(needed) => Reason::Limited { needed },
         Verdict::LimitsTooTight { .. } | Verdict::NotKept | Verdict::Kept => {
             match wanted.cmp(&current) {
                 std::cmp::Ordering::Greater => Reason::ScaleUp { bound: size.bound },
@@ -209,44 +237,38 @@ fn explain(sized: Option<(&Sizing, PoolSize)>, current: Replicas, wanted: Replic
     }
 }
 
-/// A latency that this pool makes and that was seen over target.
-fn latency_over_target(input: &PlanInput<'_>, role: Role) -> Option<Reason> {
+/// A latency that this pool makes, that was seen over target, and that replicas could mend. Where
+/// slots or KV memory decide the size of a decode pool, the first token waits for them too.
+fn latency_over_target(
+    input: &PlanInput<'_>,
+    role: Role,
+    sized: Option<(&Sizing, PoolSize)>,
+) -> Option<Reason> {
     let traffic = &input.observation.traffic;
+    let hopeless = sized.and_then(|(sizing, _)| match sizing.verdict {
+        Verdict::CannotBeMet { latency, best: _, target: _ } => Some(latency),
+        Verdict::Kept
+        | Verdict::DoesNotFit { .. }
+        | Verdict::LimitsTooTight { .. }
+        | Verdict::NotKept => None,
+    });
     let over = |latency, signals: &LatencySignals, target: Millis| {
         let seen = *signals.quantile.fresh()?;
-        (seen > target).then_some(Reason::HoldLatency { latency, seen, target })
+        (seen > target && hopeless != Some(latency)).then_some(Reason::HoldLatency {
+            latency,
+            seen,
+            target,
+        })
     };
     let ttft = || over(Latency::Ttft, &traffic.ttft, input.sla.ttft);
     let itl = || over(Latency::Itl, &traffic.itl, input.sla.itl);
+    let for_want_of_room = sized.is_some_and(|(_, size)| size.bound == Bound::Room);
     match role {
         Role::Prefill => ttft(),
+        Role::Decode if for_want_of_room => itl().or_else(ttft),
         Role::Decode => itl(),
         Role::Aggregated => ttft().or_else(itl),
     }
-}
-
-/// Growth waits where a pool that was to make room for it may not shrink yet: the sum of what is
-/// asked for never exceeds the budget.
-fn keep_budget(input: &PlanInput<'_>, mut pools: Vec<PoolDecision>) -> Vec<PoolDecision> {
-    let Some(budget) = input.budget else { return pools };
-    let gpus = |decisions: &[PoolDecision]| {
-        input.pools.iter().zip(decisions).fold(Gpus::new(0), |sum, (p, d)| {
-            let n = d.target.or(d.current).unwrap_or_default();
-            sum.plus(n.gpus(p.gpus_per_replica))
-        })
-    };
-    for i in 0..pools.len() {
-        while gpus(&pools) > budget {
-            let (Some(from), Some(to)) = (pools[i].current, pools[i].target) else { break };
-            if to <= from {
-                break;
-            }
-            pools[i].target = Some(to.minus_one());
-            pools[i].reason =
-                Reason::Limited { needed: gpus(&pools).plus(input.pools[i].gpus_per_replica) };
-        }
-    }
-    pools
 }
 
 #[cfg(test)]

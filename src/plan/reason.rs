@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::size::{Bound, Latency};
+use super::size::{Bound, Latency, Verdict};
 use crate::spec::format_duration;
-use crate::units::{Gpus, Millis, Replicas};
+use crate::units::{Gpus, Millis, Replicas, Role};
 
 /// Why a pool is to have the replicas that the decision names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,8 +29,23 @@ pub enum Reason {
     },
     /// No request arrives, as fresh metrics say: down to the minimum.
     Idle,
-    /// The count was outside its limits.
+    /// The count was outside its limits: `min`, `max`, or the GPU budget of all pools.
     IntoLimits,
+    /// Requests arrive at a pool without replicas, and how long they are was never seen: one
+    /// replica to begin with.
+    Wake,
+    /// More are wanted, and the budget allows them, once another pool has given GPUs back.
+    WaitsForRoom {
+        /// What is wanted.
+        wanted: Replicas,
+    },
+    /// More are wanted, but what another pool takes of the budget is not known.
+    HoldBudgetUnknown {
+        /// The pool whose replicas are not known.
+        pool: Role,
+        /// What is wanted.
+        wanted: Replicas,
+    },
     /// No decision: the arrivals are not known.
     HoldNoMetrics {
         /// What is known of the signal instead.
@@ -89,18 +104,24 @@ pub enum Reason {
 
 impl Reason {
     /// Every code, for the documentation and the metrics.
-    pub const CODES: [(&'static str, &'static str); 14] = [
+    pub const CODES: [(&'static str, &'static str); 17] = [
         ("scale_up", "The promise wants more replicas."),
         ("scale_down", "Fewer replicas keep the promise, and did for the whole window."),
         ("steady", "The count is right as it is."),
         ("idle", "No request arrives, by fresh metrics: down to the minimum."),
-        ("into_limits", "The count was outside min and max, and is moved inside."),
+        ("into_limits", "The count was outside min, max or the GPU budget, and is moved inside."),
+        (
+            "wake",
+            "Requests arrive where no replica is, their lengths never seen: one to begin with.",
+        ),
+        ("waits_for_room", "More are wanted, once another pool has given back GPUs of the budget."),
         ("hold_no_metrics", "The arrivals are not known: check Prometheus and the scrape targets."),
         ("hold_no_shape", "Requests arrive, but their lengths were never seen."),
         ("hold_no_inventory", "The replicas could not be read: check the API server and rights."),
         ("hold_not_fresh", "Fewer would do, but an input is too old to take a replica away."),
         ("hold_stabilizing", "Fewer would do, but more were wanted a short while ago."),
         ("hold_latency", "Fewer would do by the model, but the latency seen is over target."),
+        ("hold_budget_unknown", "More are wanted, but what another pool takes is not known."),
         ("limited", "More replicas are wanted than `max` or the GPU budget allow."),
         ("cannot_be_met", "A request alone on an engine is slower than promised."),
         ("does_not_fit", "A request does not fit an engine's KV cache."),
@@ -115,6 +136,9 @@ impl Reason {
             Self::Steady { .. } => "steady",
             Self::Idle => "idle",
             Self::IntoLimits => "into_limits",
+            Self::Wake => "wake",
+            Self::WaitsForRoom { .. } => "waits_for_room",
+            Self::HoldBudgetUnknown { .. } => "hold_budget_unknown",
             Self::HoldNoMetrics { .. } => "hold_no_metrics",
             Self::HoldNoShape { .. } => "hold_no_shape",
             Self::HoldNoInventory { .. } => "hold_no_inventory",
@@ -124,6 +148,30 @@ impl Reason {
             Self::Limited { .. } => "limited",
             Self::CannotBeMet { .. } => "cannot_be_met",
             Self::DoesNotFit => "does_not_fit",
+        }
+    }
+
+    /// Whether it says that the count stays as it is, whatever would be wanted.
+    #[must_use]
+    pub const fn is_hold(&self) -> bool {
+        match self {
+            Self::HoldNoMetrics { .. }
+            | Self::HoldNoShape { .. }
+            | Self::HoldNoInventory { .. }
+            | Self::HoldNotFresh { .. }
+            | Self::HoldStabilizing { .. }
+            | Self::HoldLatency { .. }
+            | Self::HoldBudgetUnknown { .. } => true,
+            Self::ScaleUp { .. }
+            | Self::ScaleDown { .. }
+            | Self::Steady { .. }
+            | Self::Idle
+            | Self::IntoLimits
+            | Self::Wake
+            | Self::WaitsForRoom { .. }
+            | Self::Limited { .. }
+            | Self::CannotBeMet { .. }
+            | Self::DoesNotFit => false,
         }
     }
 }
@@ -157,7 +205,14 @@ impl fmt::Display for Reason {
             Self::ScaleDown { bound } => write!(f, "fewer keep the promise ({bound})"),
             Self::Steady { bound } => write!(f, "right as it is ({bound})"),
             Self::Idle => f.write_str("no request arrives: down to the minimum"),
-            Self::IntoLimits => f.write_str("moved inside min and max"),
+            Self::IntoLimits => f.write_str("moved inside min, max and the GPU budget"),
+            Self::Wake => f.write_str("requests arrive and no replica is there: one to begin with"),
+            Self::WaitsForRoom { wanted } => {
+                write!(f, "{wanted} wanted, once another pool has given back GPUs of the budget")
+            }
+            Self::HoldBudgetUnknown { pool, wanted } => {
+                write!(f, "held: {wanted} wanted, but what {pool} takes of the budget is not known")
+            }
             Self::HoldNoMetrics { detail } => write!(f, "held: arrivals {detail}"),
             Self::HoldNoShape { detail } => write!(f, "held: request lengths {detail}"),
             Self::HoldNoInventory { detail } => write!(f, "held: replicas {detail}"),
@@ -172,7 +227,7 @@ impl fmt::Display for Reason {
             Self::HoldLatency { latency, seen, target } => {
                 write!(f, "held: {latency} seen is {seen:.0} where {target:.0} is promised")
             }
-            Self::Limited { needed } if needed.get() == u32::MAX => {
+            Self::Limited { needed } if *needed == Verdict::NO_SIZE => {
                 f.write_str("no allowed count of replicas keeps the promise")
             }
             Self::Limited { needed } => {
@@ -203,6 +258,7 @@ mod tests {
         for r in some {
             assert!(Reason::CODES.iter().any(|(code, _)| *code == r.code()), "{r:?}");
             assert_eq!(serde_json::to_value(&r).unwrap()["code"], r.code());
+            assert_eq!(r.is_hold(), r.code().starts_with("hold_"), "{r:?}");
         }
     }
 }

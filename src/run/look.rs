@@ -20,6 +20,8 @@ pub(super) type Services = Vec<(Role, Result<String, String>)>;
 
 /// What a look brought, and what there is to say of it.
 pub(super) struct Look {
+    /// The graph as it was read, or why it was not.
+    pub(super) found: Result<DgdInventory, InventoryError>,
     pub(super) observation: Observation,
     /// The services that the pools are, as far as the graph tells.
     pub(super) services: Services,
@@ -55,11 +57,11 @@ impl Looker {
     ) -> Look {
         let mut trouble = Vec::new();
         let read = read_inventory(&self.kube, target, now, CALL_DEADLINE).await;
-        let (inventory, services) = match read {
+        let (inventory, services) = match &read {
             Ok(found) => {
                 self.learn_model(config, &found.dgd);
-                remark(&found, &mut trouble);
-                self.pools(config, &found)
+                remark(found, &mut trouble);
+                self.pools(config, found)
             }
             Err(error) => {
                 let detail = error.to_string();
@@ -81,7 +83,7 @@ impl Looker {
             trouble.push(("prometheus", error.label(), error.chain()));
         }
         let observation = Observation { at: now, traffic: sighting.traffic, inventory };
-        Look { observation, services, trouble }
+        Look { found: read, observation, services, trouble }
     }
 
     fn learn_model(&mut self, config: &Config, dgd: &DynamoGraphDeployment) {
@@ -121,7 +123,7 @@ impl Looker {
             let (signal, service): (Signal<PoolInventory>, _) = match seen {
                 Ok((name, value)) => (Signal::Fresh { value, at: found.at }, Ok(name)),
                 Err(detail) => {
-                    let why = Missing::SourceDown { detail: detail.clone() };
+                    let why = Missing::NoObject { detail: detail.clone() };
                     (Signal::missing(why), Err(detail))
                 }
             };

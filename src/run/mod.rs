@@ -5,6 +5,7 @@
 //! ends on SIGTERM or SIGINT alone.
 
 mod act;
+mod gpus;
 mod look;
 mod sink;
 mod tick;
@@ -159,7 +160,10 @@ async fn plan_until(
             tokio::time::sleep(GRACE).await;
         };
         tokio::select! {
-            () = planner.tick(clock::now()) => health.set_ready(),
+            done = planner.tick(clock::now()) => {
+                done?;
+                health.set_ready();
+            }
             () = stop => {
                 tracing::warn!("a tick was cut off by the shutdown");
                 return Ok(());

@@ -15,6 +15,7 @@ use crate::controllers::inventory::{self, DgdInventory, InventoryError};
 use crate::controllers::rights;
 use crate::controllers::scale::{SCALE, ScaleWriter};
 use crate::dashboard::{DeploymentMetrics, ForecastFigures, Metrics};
+use crate::observe::Observation;
 use crate::plan::{Memory, Outcome, PlanInput, PoolInput, plan};
 use crate::profile::EngineProfile;
 use crate::prometheus::Client as PrometheusClient;
@@ -23,6 +24,7 @@ use crate::spec::{Config, DgdTarget, Mode, Pool};
 use crate::units::{Gpus, Millis, PerSecond, Role, Timestamp};
 
 use super::act::{Acted, act};
+use super::gpus;
 use super::look::{Look, Looker, read_inventory};
 use super::sink::Sink;
 use super::{CALL_DEADLINE, RunError};
@@ -40,6 +42,10 @@ pub(super) struct Planner {
     figures: DeploymentMetrics,
     sink: Sink,
     last_tick: Option<Timestamp>,
+    /// Whether the API server has said what we may do, and that it is enough.
+    rights_known: bool,
+    /// The GPUs of a replica, as the graph said last.
+    told_gpus: BTreeMap<Role, Gpus>,
 }
 
 impl Planner {
@@ -66,6 +72,8 @@ impl Planner {
             figures,
             sink,
             last_tick: None,
+            rights_known: false,
+            told_gpus: BTreeMap::new(),
         }
     }
 
@@ -74,60 +82,89 @@ impl Planner {
     }
 
     /// Asks for the rights that the first write would need. An API server that does not answer is
-    /// no obstacle: the loop says so at every tick until it does.
-    pub(super) async fn may_start(&self) -> Result<(), RunError> {
-        let forbidden = |what: String| RunError::Forbidden { what };
+    /// no obstacle: the first look that succeeds asks then.
+    pub(super) async fn may_start(&mut self) -> Result<(), RunError> {
         let now = clock::now();
-        let found = match read_inventory(&self.kube, &self.target, now, CALL_DEADLINE).await {
-            Ok(found) => found,
-            Err(InventoryError::Dgd(error)) if error.is_forbidden() => {
-                return Err(forbidden(error.to_string()));
+        let found = read_inventory(&self.kube, &self.target, now, CALL_DEADLINE).await;
+        match &found {
+            Err(InventoryError::Dgd(error)) if error.is_not_found() => {
+                tracing::warn!(%error, "there is no such DGD yet");
             }
-            Err(error) => {
+            Err(error) if !is_forbidden(error) => {
                 tracing::warn!(%error, "the API server is not ready for us yet");
-                return Ok(());
             }
-        };
-        if self.config.mode == Mode::Advise {
+            Ok(_) | Err(_) => {}
+        }
+        self.ask_rights(&found).await
+    }
+
+    /// Asks, once, for the rights to write the objects of our pools.
+    async fn ask_rights(
+        &mut self,
+        found: &Result<DgdInventory, InventoryError>,
+    ) -> Result<(), RunError> {
+        if self.rights_known {
             return Ok(());
         }
-        let DgdTarget { namespace, .. } = &self.target;
-        let may = |resource| Call::all("patch", names::GROUP, resource, Some(namespace));
-        let wanted = [
-            (self.has_pool(&found, true), may(SCALE)),
-            (self.has_pool(&found, false), may(names::DGD_PLURAL)),
-        ];
-        for (needed, call) in wanted {
-            if !needed {
-                continue;
+        let found = match found {
+            Ok(found) => found,
+            Err(error) if is_forbidden(error) => {
+                return Err(RunError::Forbidden { what: error.to_string() });
             }
-            match rights::allowed(&self.kube, &call, CALL_DEADLINE).await {
+            Err(_) => return Ok(()),
+        };
+        let calls = self.writes_to(found);
+        // A pool without a service is asked for when it has one.
+        self.rights_known = calls.len() == self.config.pools.len();
+        for call in calls.iter().filter(|_| self.config.mode == Mode::Act) {
+            match rights::allowed(&self.kube, call, CALL_DEADLINE).await {
                 Ok(true) => {}
                 Ok(false) => {
-                    return Err(forbidden(format!(
-                        "{call}: not allowed; add to the Role of namespace {namespace} the rule {}",
+                    let what = format!(
+                        "{call}: not allowed; add to the Role of namespace {} the rule {}",
+                        self.target.namespace,
                         call.rbac_rule()
-                    )));
+                    );
+                    return Err(RunError::Forbidden { what });
                 }
-                Err(error) => tracing::warn!(%error, "cannot ask for our rights"),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot ask for our rights");
+                    self.rights_known = false;
+                }
             }
         }
         Ok(())
     }
 
-    /// Whether a pool is a service with (or without) an adapter.
-    fn has_pool(&self, found: &DgdInventory, adapter_enabled: bool) -> bool {
-        self.config.pools.iter().any(|(role, pool)| {
-            let name = inventory::resolve(&found.dgd, *role, pool.service.as_deref()).ok();
-            name.and_then(|n| found.services.get(n))
-                .is_some_and(|s| s.adapter_enabled == adapter_enabled)
-        })
+    /// The writes that a decision could make: object by object, since a Role may name its objects.
+    fn writes_to(&self, found: &DgdInventory) -> Vec<Call> {
+        let DgdTarget { namespace, dgd, .. } = &self.target;
+        let may =
+            |resource, name: &str| Call::object("patch", names::GROUP, resource, namespace, name);
+        let pools = self.config.pools.iter();
+        pools
+            .filter_map(|(role, pool)| {
+                let service =
+                    inventory::resolve(&found.dgd, *role, pool.service.as_deref()).ok()?;
+                Some(if found.services.get(service)?.adapter_enabled {
+                    may(SCALE, &names::adapter_name(dgd, service))
+                } else {
+                    may(names::DGD_PLURAL, dgd)
+                })
+            })
+            .collect()
     }
 
     /// One tick.
-    pub(super) async fn tick(&mut self, now: Timestamp) {
-        let Look { observation, services, trouble } =
+    ///
+    /// # Errors
+    ///
+    /// Where the first look that succeeds finds that a right is missing.
+    pub(super) async fn tick(&mut self, now: Timestamp) -> Result<(), RunError> {
+        let Look { found, observation, services, trouble } =
             self.looker.look(now, &self.config, &self.target).await;
+        self.ask_rights(&found).await?;
+        self.learn_gpus(&observation);
         for (source, kind, text) in &trouble {
             self.metrics.error(source, kind);
             tracing::warn!(source, kind, "{text}");
@@ -136,7 +173,7 @@ impl Planner {
         let input = PlanInput {
             now,
             sla: self.config.sla,
-            pools: self.pools(&observation),
+            pools: self.pools(),
             budget: self.config.budget,
             intervals: self.config.intervals,
             observation,
@@ -148,7 +185,7 @@ impl Planner {
             self.metrics.error("planner", "panic");
             self.figures.tick("panic", took);
             tracing::error!("the decision panicked; nothing is changed");
-            return;
+            return Ok(());
         };
         let limits = limits(&input.pools);
         let notes = check::judge(&limits, input.budget, &input.observation, &decision);
@@ -156,7 +193,7 @@ impl Planner {
         self.memory = memory;
         let acts = self.config.mode == Mode::Act && check::may_act(&notes);
         let acted = if acts {
-            act(&self.writer, &self.target, &services, &decision).await
+            act(&self.writer, &self.target, &services, &decision, &limits, self.config.budget).await
         } else {
             Vec::new()
         };
@@ -178,26 +215,45 @@ impl Planner {
         };
         self.tell(&record, &acted, took);
         self.last_tick = Some(now);
+        Ok(())
     }
 
-    /// The pools with their engines; the GPUs of a replica as configured, else as the profile says,
-    /// else as the graph does.
-    fn pools<'a>(&'a self, observation: &crate::observe::Observation) -> Vec<PoolInput<'a>> {
+    /// Keeps what the graph says of the GPUs of a replica, for ticks at which it cannot be read, and
+    /// says, once for each answer, where that is not what we were told.
+    fn learn_gpus(&mut self, observation: &Observation) {
+        for (role, pool) in &self.config.pools {
+            let Some(told) = observation.inventory.pool(*role).and_then(|p| p.gpus_per_replica)
+            else {
+                continue;
+            };
+            if self.told_gpus.insert(*role, told) == Some(told) {
+                continue;
+            }
+            let profile = self.engines.get(role).and_then(EngineProfile::gpus_per_engine);
+            if let Some(text) = gpus::differ(*role, pool.gpus_per_replica, told, profile) {
+                self.metrics.error("kubernetes", "gpus_differ");
+                tracing::warn!("{text}");
+            }
+        }
+    }
+
+    /// The pools with their engines.
+    fn pools(&self) -> Vec<PoolInput<'_>> {
         self.config
             .pools
             .iter()
             .filter_map(|(role, pool)| {
                 let engine = self.engines.get(role)?;
                 let Pool { gpus_per_replica, min, max, limits, startup, .. } = pool;
-                let told = observation.inventory.pool(*role).and_then(|p| p.gpus_per_replica);
                 Some(PoolInput {
                     role: *role,
                     engine,
                     limits: *limits,
-                    gpus_per_replica: gpus_per_replica
-                        .or_else(|| engine.gpus_per_engine())
-                        .or(told)
-                        .unwrap_or(Gpus::new(1)),
+                    gpus_per_replica: gpus::of(
+                        *gpus_per_replica,
+                        self.told_gpus.get(role).copied(),
+                        engine.gpus_per_engine(),
+                    ),
                     min: *min,
                     max: *max,
                     startup: *startup,
@@ -263,6 +319,11 @@ impl Planner {
             tracing::error!("{error:#}");
         }
     }
+}
+
+/// The graph cannot be read for want of a right, which nothing but a change of the Role mends.
+fn is_forbidden(error: &InventoryError) -> bool {
+    matches!(error, InventoryError::Dgd(call) if call.is_forbidden())
 }
 
 fn describe(pool: &crate::plan::PoolDecision) -> String {

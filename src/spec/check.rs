@@ -6,6 +6,10 @@ use garde::{Error, Report, Validate};
 use super::file::{File, LatencyFile, PoolFile, PoolsFile, SlaFile};
 use super::text::DurationText;
 
+/// The most of a stated load: requests per second, tokens. A thousand times what any fleet serves;
+/// beyond it the arithmetic of a queue has no digits left, and the answer would be noise.
+const MOST_LOAD: f64 = 1e9;
+
 /// Collects complaints under paths.
 struct Findings<'a> {
     report: &'a mut Report,
@@ -57,10 +61,10 @@ impl Validate for File {
             for (name, value, lowest) in
                 [("rps", load.rps, 0.0), ("isl", load.isl, 1.0), ("osl", load.osl, 1.0)]
             {
-                if !value.is_finite() || value < lowest {
+                if !(lowest..=MOST_LOAD).contains(&value) {
                     found.add(
                         &["load", name],
-                        format!("expected a finite number of at least {lowest}, found {value}"),
+                        format!("expected a finite number of at least {lowest} and at most {MOST_LOAD:e}, found {value}"),
                     );
                 }
             }
@@ -137,10 +141,11 @@ fn check_budget(budget: Option<i64>, pools: &PoolsFile, found: &mut Findings<'_>
     if budget == -1 {
         return;
     }
-    if budget < 1 {
+    if budget < 1 || budget > i64::from(u32::MAX) {
+        let most = u32::MAX;
         found.add(
             &["max_gpu_budget"],
-            format!("expected at least 1, or -1 for no limit, found {budget}"),
+            format!("expected at least 1, or -1 for no limit, and at most {most}, found {budget}"),
         );
         return;
     }

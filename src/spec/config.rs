@@ -81,6 +81,13 @@ impl Pool {
     /// Start-up time where none is given: the middle of what is reported for a 32B model
     /// (100 to 130 s, techniques.md 3.5). Shorter risks planning for capacity that is not there.
     pub const STARTUP: Duration = Duration::from_secs(120);
+
+    /// GPUs of one replica, away from a cluster: as configured, else what the profile was measured
+    /// on, else one.
+    #[must_use]
+    pub fn gpus(&self, measured: Option<Gpus>) -> Gpus {
+        self.gpus_per_replica.or(measured).unwrap_or(Gpus::new(1))
+    }
 }
 
 /// How often to look and to decide.

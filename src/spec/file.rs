@@ -155,7 +155,7 @@ pub struct PoolsFile {
 pub struct PoolFile {
     /// Key of the service in the DGD's `spec.services`. Default: found by its `subComponentType`.
     pub service: Option<String>,
-    /// GPUs of one replica. Default: what the profile says, else the DGD, else 1.
+    /// GPUs of one replica. Default: what the DGD says, else the profile, else 1.
     pub gpus_per_replica: Option<u32>,
     /// Fewest replicas. Default: 1.
     pub min: Option<u32>,

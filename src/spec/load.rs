@@ -40,6 +40,17 @@ pub struct Defaults {
     pub metrics_port: Option<u16>,
 }
 
+impl Defaults {
+    /// The Dynamo namespace of this DGD, where the environment is that of one of its pods: another
+    /// DGD has another one.
+    fn dynamo_namespace_of(&self, namespace: &str, dgd: &str) -> Option<String> {
+        let ours = |known: &Option<String>, of: &str| known.as_deref().is_none_or(|own| own == of);
+        (ours(&self.dgd, dgd) && ours(&self.namespace, namespace))
+            .then(|| self.dynamo_namespace.clone())
+            .flatten()
+    }
+}
+
 /// Reads and validates a configuration.
 ///
 /// `origin` is the name of the file, for messages. An empty text is the configuration in which
@@ -116,7 +127,7 @@ fn settle(file: File, defaults: &Defaults) -> Config {
     let target = target.dgd.or_else(|| defaults.dgd.clone()).map(|dgd| DgdTarget {
         dynamo_namespace: target
             .dynamo_namespace
-            .or_else(|| defaults.dynamo_namespace.clone())
+            .or_else(|| defaults.dynamo_namespace_of(&namespace, &dgd))
             .unwrap_or_else(|| format!("{namespace}-{dgd}")),
         namespace,
         dgd,
@@ -284,6 +295,21 @@ mod tests {
     }
 
     #[test]
+    fn the_dynamo_namespace_of_our_own_graph_is_not_that_of_another_one() {
+        let env = Defaults {
+            namespace: Some("llm".into()),
+            dgd: Some("chat".into()),
+            dynamo_namespace: Some("llm-chat-7f3".into()),
+            ..Defaults::default()
+        };
+        let of = |text| load(text, "f", &env).unwrap().target.unwrap().dynamo_namespace;
+        assert_eq!(of(""), "llm-chat-7f3");
+        assert_eq!(of("target: {dgd: chat}"), "llm-chat-7f3");
+        assert_eq!(of("target: {dgd: other}"), "llm-other");
+        assert_eq!(of("target: {namespace: prod, dgd: chat}"), "prod-chat");
+    }
+
+    #[test]
     fn an_unknown_key_names_its_line_and_the_nearest_known_one() {
         let e = refused("sla:\n  ttfft: 500ms\n");
         assert!(e.contains("ttfft") && e.contains("did you mean `ttft`?"), "{e}");
@@ -312,6 +338,8 @@ mod tests {
             ("max_gpu_budget: -2", "at least 1, or -1"),
             ("load: {rps: -1, isl: 3, osl: 3}", "at least 0"),
             ("load: {rps: .nan, isl: 3, osl: 3}", "at least 0"),
+            ("load: {rps: 1, isl: 1.0e300, osl: 3}", "at most 1e9"),
+            ("max_gpu_budget: 4294967296", "at most 4294967295"),
             ("pools: {decode: {max: 0}}", "default min 1"),
             ("pools: {decode: {}, aggregated: {}}", "give it alone"),
             ("mode: maybe", "act"),

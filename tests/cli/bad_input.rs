@@ -332,3 +332,27 @@ fn a_variable_of_the_environment_that_makes_no_sense_is_refused() {
     let done = crate::command(&["predict"]).env("PLANNER_PROMETHEUS_PORT", "99999").output();
     crate::Done::of(done.unwrap()).refused(2, &["PLANNER_PROMETHEUS_PORT", "99999"]);
 }
+
+#[test]
+fn minimums_that_take_more_than_the_budget_by_the_profile_are_refused_by_every_command() {
+    // The profile is of two GPUs: 2 and 3 replicas take 10.
+    let profile = "aic_qwen3-32b_h200_vllm_tp2";
+    let text = format!(
+        "pools:\n  prefill: {{min: 2, profile: {profile}}}\n  decode: {{min: 3, profile: {profile}}}\n\
+         max_gpu_budget: 9\ntarget: {{dgd: chat}}\nprometheus: {{url: 'http://localhost:1'}}\n"
+    );
+    let (_kept, path) = file("planner.yaml", text);
+    let says = ["the GPU budget 9 is less than the 10 GPUs", "hint:"];
+    planner(&["validate", &path]).refused(2, &says);
+    planner(&["run", "--config", &path]).refused(2, &says);
+    planner(&["predict", "--sla", &path]).refused(2, &says);
+}
+
+#[test]
+fn one_pool_is_not_sized_by_dropping_what_the_file_says_of_two() {
+    let (_kept, path) = file("planner.yaml", "pools: {prefill: {min: 4}, decode: {min: 2}}\n");
+    planner(&["predict", "--sla", &path, "--aggregated"]).refused(2, &["--aggregated", "hint:"]);
+    let (_kept, path) = file("planner.yaml", "pools: {aggregated: {min: 7}}\n");
+    let answer = planner(&["predict", "--sla", &path, "--aggregated", "--format", "json"]).json();
+    assert!(answer["pools"][0]["replicas"].as_u64().unwrap() >= 7, "{answer}");
+}

@@ -17,7 +17,12 @@ fn a_valid_file_is_summed_up() {
     assert!(planner(&["validate", &path]).ok().contains("advises on DGD default/chat\n"));
     let (_kept, path) = file("empty.yaml", "# all defaults\n");
     let text = planner(&["validate", &path]).ok();
-    assert!(text.contains("`run` will need `target.dgd`"), "{text}");
+    for needed in ["a DGD to scale", "a Prometheus", "pools to scale"] {
+        assert!(text.contains(&format!("`run` will need {needed}: give")), "{needed}: {text}");
+    }
+    let (_kept, path) = file("pools.yaml", "pools: {decode: {}}\n");
+    let text = planner(&["validate", &path]).ok();
+    assert!(text.contains("`run` will need the profiling data of the decode pool"), "{text}");
 }
 
 #[test]

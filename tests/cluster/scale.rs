@@ -27,15 +27,15 @@ async fn a_decision_is_written_to_the_adapter_where_there_is_one_and_to_the_grap
     let user = ns.token(planner_rules()).await;
     let writer = ScaleWriter::new(client_through(&user, None).await, CALL);
 
-    let outcome = writer.write(&target(&ns, "Decode"), Replicas::new(2)).await.expect("written");
+    let outcome = writer.write(&target(&ns, "Decode"), n(2), n(2)).await.expect("written");
     assert_eq!(outcome, ScaleOutcome::Unchanged { replicas: Replicas::new(2) });
-    let outcome = writer.write(&target(&ns, "Decode"), Replicas::new(4)).await.expect("written");
+    let outcome = writer.write(&target(&ns, "Decode"), n(2), n(4)).await.expect("written");
     assert_eq!(outcome, wrote(ScalePath::Scale, 2, 4));
     dgd_asks_for(&ns, "Decode", 4).await;
-    let outcome = writer.write(&target(&ns, "Prefill"), Replicas::new(3)).await.expect("written");
+    let outcome = writer.write(&target(&ns, "Prefill"), n(1), n(3)).await.expect("written");
     assert_eq!(outcome, wrote(ScalePath::Dgd, 1, 3));
     dgd_asks_for(&ns, "Prefill", 3).await;
-    let outcome = writer.write(&target(&ns, "decode"), Replicas::new(3)).await.expect("answered");
+    let outcome = writer.write(&target(&ns, "decode"), n(1), n(3)).await.expect("answered");
     let why = Refusal::NoSuchService { dgd: DGD.to_owned(), service: "decode".to_owned() };
     assert_eq!(outcome, ScaleOutcome::Refused { why });
 }
@@ -51,10 +51,10 @@ async fn the_stock_rights_of_a_planner_are_enough_to_scale() {
     let user = ns.token(rules).await;
     let writer = ScaleWriter::new(client_through(&user, None).await, CALL);
 
-    let outcome = writer.write(&target(&ns, "Decode"), Replicas::new(5)).await.expect("written");
+    let outcome = writer.write(&target(&ns, "Decode"), n(2), n(5)).await.expect("written");
     assert_eq!(outcome, wrote(ScalePath::Scale, 2, 5));
     dgd_asks_for(&ns, "Decode", 5).await;
-    let outcome = writer.write(&target(&ns, "Decode"), Replicas::new(5)).await.expect("written");
+    let outcome = writer.write(&target(&ns, "Decode"), n(2), n(5)).await.expect("written");
     assert_eq!(outcome, ScaleOutcome::Unchanged { replicas: Replicas::new(5) });
 }
 
@@ -63,8 +63,7 @@ async fn a_missing_adapter_is_an_error_and_the_graph_is_not_patched_in_its_stead
     let ns = namespace("missing").await;
     create_dgd(&ns, two_services()).await;
     let writer = ScaleWriter::new(ns.admin().await, CALL);
-    let error =
-        writer.write(&target(&ns, "Decode"), Replicas::new(4)).await.expect_err("no adapter");
+    let error = writer.write(&target(&ns, "Decode"), n(2), n(4)).await.expect_err("no adapter");
     assert!(
         matches!(&error, ScaleError::AdapterMissing { adapter, .. } if adapter == "llama-decode")
     );
@@ -80,12 +79,11 @@ async fn a_writer_without_the_right_names_it_and_writes_nothing() {
     let user = ns.token(vec![rule("nvidia.com", &[names::DGD_PLURAL], &["get"])]).await;
     let writer = ScaleWriter::new(client_through(&user, None).await, CALL);
 
-    for (service, resource) in [
-        ("Decode", "dynamographdeploymentscalingadapters/scale"),
-        ("Prefill", "dynamographdeployments"),
+    for (service, from, resource) in [
+        ("Decode", 2, "dynamographdeploymentscalingadapters/scale"),
+        ("Prefill", 1, "dynamographdeployments"),
     ] {
-        let error =
-            writer.write(&target(&ns, service), Replicas::new(6)).await.expect_err("refused");
+        let error = writer.write(&target(&ns, service), n(from), n(6)).await.expect_err("refused");
         assert_eq!(error.label(), "forbidden");
         let rule = format!(
             "{{apiGroups: [\"nvidia.com\"], resources: [\"{resource}\"], verbs: [\"patch\"]}}"
@@ -127,10 +125,10 @@ async fn a_write_that_a_policy_denies_is_refused_with_the_policys_words() {
 
     let writer = ScaleWriter::new(ns.admin().await, CALL);
     let words = eventually("the policy to be in force", SOON, async || {
-        match writer.write(&target(&ns, "Decode"), Replicas::new(17)).await {
+        match writer.write(&target(&ns, "Decode"), n(2), n(17)).await {
             Ok(ScaleOutcome::Refused { why: Refusal::Denied(words) }) => Ok(words),
             other => {
-                drop(writer.write(&target(&ns, "Decode"), Replicas::new(2)).await);
+                drop(writer.write(&target(&ns, "Decode"), n(17), n(2)).await);
                 Err(format!("{other:?}"))
             }
         }
@@ -185,7 +183,7 @@ async fn the_inventory_tells_ready_starting_draining_and_unschedulable_replicas_
     assert_eq!(seen.pool(Role::Decode), Some(&decode.pool), "found by its subComponentType");
     let missing = seen.pools[&Role::Prefill].to_owned();
     let why = "DGD llama has no service Frontend; it has Decode, Prefill".to_owned();
-    assert_eq!(missing, Signal::missing(Missing::Unusable { detail: why }));
+    assert_eq!(missing, Signal::missing(Missing::NoObject { detail: why }));
 
     // Without the right to list pods the same numbers come from the graph's status.
     let mut rules = planner_rules();
@@ -216,6 +214,49 @@ async fn the_inventory_tells_ready_starting_draining_and_unschedulable_replicas_
         if counts == (1, 0, 1) { Ok(()) } else { Err(format!("{pool:?}")) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_count_that_somebody_else_changed_since_the_decision_is_not_overruled() {
+    let ns = namespace("moved").await;
+    create_dgd(&ns, two_services()).await;
+    let controller = Controller::start(&ns).await;
+    controller.adapter(&ns, "llama-decode").await;
+    let user = ns.token(planner_rules()).await;
+    let writer = ScaleWriter::new(client_through(&user, None).await, CALL);
+
+    // Both were decided from a count that is no longer there: 2 and 1 are.
+    for (service, there) in [("Decode", 2), ("Prefill", 1)] {
+        let outcome = writer.write(&target(&ns, service), n(9), n(4)).await.expect("answered");
+        let why = Refusal::Moved { from: n(9), now: n(there) };
+        assert_eq!(outcome, ScaleOutcome::Refused { why }, "{service}");
+    }
+    let outcome = writer.write(&target(&ns, "Decode"), n(9), n(2)).await.expect("answered");
+    assert_eq!(outcome, ScaleOutcome::Unchanged { replicas: n(2) }, "it is as wanted");
+    dgd_asks_for(&ns, "Decode", 2).await;
+
+    // The scale that is written carries the version that was read: an older one is refused.
+    let stale = json!({"metadata": {"resourceVersion": "1"}, "spec": {"replicas": 7}});
+    let stale = stale.to_string();
+    let patched = ns
+        .kubectl(&[
+            "patch",
+            "dgdsa/llama-decode",
+            "--subresource=scale",
+            "--type=merge",
+            "-p",
+            &stale,
+        ])
+        .await;
+    assert!(
+        patched.stderr.contains("Conflict") || patched.stderr.contains("modified"),
+        "{patched:?}"
+    );
+    dgd_asks_for(&ns, "Decode", 2).await;
+}
+
+fn n(replicas: u32) -> Replicas {
+    Replicas::new(replicas)
 }
 
 fn wrote(path: ScalePath, from: u32, to: u32) -> ScaleOutcome {

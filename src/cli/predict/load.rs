@@ -9,6 +9,7 @@ use anyhow::anyhow;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::{files, traces};
 use crate::forecast::{Band, Demand, Lengths};
+use crate::observe::Traffic;
 use crate::prometheus::{Client, Endpoint, Observer, PrometheusError, Question, Rules, Selector};
 use crate::spec::{Config, format_duration, parse_duration};
 use crate::trace::{Interval, Reader, intervals};
@@ -194,26 +195,41 @@ fn live(
     let origin =
         format!("{} of {url}, last {}", selector.dynamo_namespace, format_duration(args.interval));
     let now = crate::controllers::clock::now();
+    let rules = Rules { fresh_for: config.intervals.max_metric_age, ..Rules::default() };
     let sighting = runtime.block_on(async {
         let client = Client::new(endpoint).await?;
-        Ok(Observer::new(client, selector, question, Rules::default()).observe(now).await)
+        Ok(Observer::new(client, selector, question, rules).observe(now).await)
     });
     let sighting = sighting.map_err(unanswered)?;
     if let Some(error) = sighting.error {
         return Err(unanswered(error));
     }
-    let traffic = sighting.traffic;
-    let Some(rate) = traffic.arrivals.known() else {
+    seen(&sighting.traffic, now, &origin)
+}
+
+/// The load that was seen.
+fn seen(traffic: &Traffic, now: Timestamp, origin: &str) -> Result<Loads, CliError> {
+    // What was seen last is not what is seen now.
+    let Some(rate) = traffic.arrivals.fresh() else {
+        let age = traffic.arrivals.age(now).map_or_else(String::new, |age| {
+            let seconds = Duration::from_secs(age.as_secs());
+            format!(" ({} old)", format_duration(seconds))
+        });
+        let hint = if age.is_empty() {
+            "check --dynamo-namespace and --model against the labels in Prometheus"
+        } else {
+            "check whether the frontends are scraped, or raise intervals.max_metric_age in the file"
+        };
         return Err(CliError::new(
             Exit::Unreachable,
-            anyhow!("the arrival rate of {origin} is {}", traffic.arrivals),
+            anyhow!("the arrival rate of {origin} is {}{age}", traffic.arrivals),
         )
-        .hint("check --dynamo-namespace and --model against the labels in Prometheus"));
+        .hint(hint));
     };
     if rate.get() <= 0.0 {
         return Ok(Loads::one(format!("{origin} (idle)"), None));
     }
-    match (traffic.isl.known(), traffic.osl.known()) {
+    match (traffic.isl.fresh(), traffic.osl.fresh()) {
         (Some(isl), Some(osl)) => {
             let lengths = |mean| Lengths { mean, cv2: Lengths::ASSUMED_CV2 };
             let demand = Demand {
@@ -246,4 +262,36 @@ fn unanswered(error: PrometheusError) -> CliError {
     };
     let hint = error.hint();
     CliError::new(exit, anyhow!("failed to {}", error.chain())).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::{Missing, Signal};
+
+    fn traffic(age: u64) -> (Traffic, Timestamp) {
+        let now = Timestamp::from_millis(1_000_000);
+        let at = now.minus(Duration::from_secs(age));
+        let limit = Duration::from_secs(30);
+        let mut traffic = Traffic::all_missing(limit, Percentile::default(), &Missing::NoSamples);
+        traffic.arrivals = Signal::aged(PerSecond::new(5.0).unwrap(), at, now, limit);
+        traffic.isl = Signal::aged(Tokens::new(3000.0).unwrap(), at, now, limit);
+        traffic.osl = Signal::aged(Tokens::new(150.0).unwrap(), at, now, limit);
+        (traffic, now)
+    }
+
+    #[test]
+    fn nothing_is_predicted_for_a_rate_of_long_ago() {
+        let (young, now) = traffic(10);
+        let demand = seen(&young, now, "x").unwrap().rows[0].demand;
+        assert_eq!(demand.map(|d| d.rate.point), Some(5.0));
+        let (old, now) = traffic(300);
+        let error = seen(&old, now, "x").err().unwrap();
+        assert_eq!(error.exit, Exit::Unreachable);
+        assert!(error.to_string().contains("is late (5m old)"), "{error}");
+        let (mut frozen, now) = traffic(10);
+        let since = now.minus(Duration::from_secs(90));
+        frozen.isl = Signal::Frozen { value: Tokens::new(3000.0).unwrap(), since };
+        assert!(seen(&frozen, now, "x").err().unwrap().to_string().contains("ISL of x is frozen"));
+    }
 }

@@ -58,8 +58,8 @@ impl DgdInventory {
             let found = roles::resolve(&self.dgd, role, named);
             let signal = match found.map(|service| self.services.get(service)) {
                 Ok(Some(service)) => Signal::Fresh { value: service.pool.clone(), at: self.at },
-                Ok(None) => Signal::missing(Missing::NoSeries),
-                Err(error) => Signal::missing(Missing::Unusable { detail: error.to_string() }),
+                Ok(None) => Signal::missing(Missing::NotAsked),
+                Err(error) => Signal::missing(Missing::NoObject { detail: error.to_string() }),
             };
             (role, signal)
         });

@@ -14,7 +14,8 @@ const EDGES: [f64; 15] =
 /// are all alike. Tokens are at least 1 and at most `longest`.
 pub(super) fn shares(lengths: Lengths, longest: f64) -> Vec<(f64, f64)> {
     let mean = lengths.mean.get().max(1.0);
-    let cv2 = if lengths.cv2.is_finite() { lengths.cv2.clamp(0.0, 100.0) } else { 0.0 };
+    let known = if lengths.cv2.is_nan() { Lengths::ASSUMED_CV2 } else { lengths.cv2 };
+    let cv2 = known.clamp(0.0, 100.0);
     // Below a spread of 1 % the shares would differ by less than the interpolation error.
     if cv2 < 1e-4 {
         return vec![(1.0, mean)];
@@ -51,6 +52,13 @@ mod tests {
             assert!((s.iter().map(|x| x.0 * x.1).sum::<f64>() - 1000.0).abs() < 1e-6);
             assert!(s.windows(2).all(|w| w[0].1 < w[1].1));
         }
-        assert_eq!(shares(Lengths { mean: Tokens::ZERO, cv2: f64::NAN }, 10.0), vec![(1.0, 1.0)]);
+        assert_eq!(shares(Lengths { mean: Tokens::ZERO, cv2: 0.0 }, 10.0), vec![(1.0, 1.0)]);
+    }
+
+    #[test]
+    fn a_spread_that_is_not_known_is_not_taken_for_none() {
+        let of = |cv2| shares(Lengths { mean: Tokens::new(1000.0).unwrap(), cv2 }, 1e9);
+        assert_eq!(of(f64::NAN), of(Lengths::ASSUMED_CV2));
+        assert_eq!(of(f64::INFINITY), of(100.0));
     }
 }

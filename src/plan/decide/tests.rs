@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use super::*;
+use crate::check::{PoolLimits, judge};
 use crate::observe::{Inventory, Missing, Observation, Traffic};
 use crate::profile::{EngineProfile, library};
 use crate::spec::{EngineLimits, Intervals, Sla};
 use crate::units::{PerSecond, Percentile, Timestamp, Tokens};
+
+mod properties;
 
 const STEP: Duration = Duration::from_secs(60);
 
@@ -19,14 +22,19 @@ struct Bench {
     min: u32,
     max: Option<u32>,
     stabilization: Duration,
+    unseen: Option<Role>,
+    slots: u32,
+    ttft: f64,
+    gpus: [u32; 2],
 }
 
 /// What the metrics say at one tick.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Seen {
     Load(f64),
     Late(f64),
     Slow(f64),
+    Shapeless(f64),
     Nothing,
 }
 
@@ -41,6 +49,10 @@ impl Bench {
             min: 1,
             max: None,
             stabilization: Intervals::default().scale_down_stabilization,
+            unseen: None,
+            slots: EngineLimits::default().max_num_seqs,
+            ttft: 500.0,
+            gpus: [1, 1],
         }
     }
 
@@ -53,12 +65,12 @@ impl Bench {
         let limit = Duration::from_secs(30);
         let (rate, ttft) = match seen {
             Seen::Nothing => (None, 0.0),
-            Seen::Load(r) | Seen::Late(r) => (Some(r), 100.0),
+            Seen::Load(r) | Seen::Late(r) | Seen::Shapeless(r) => (Some(r), 100.0),
             Seen::Slow(r) => (Some(r), 2000.0),
         };
         if let Some(rate) = rate {
             traffic.arrivals = Signal::aged(PerSecond::new(rate).unwrap(), at, self.now, limit);
-            if rate > 0.0 {
+            if rate > 0.0 && !matches!(seen, Seen::Shapeless(_)) {
                 let tokens = |n| Signal::aged(Tokens::new(n).unwrap(), at, self.now, limit);
                 let ms = |n| Signal::aged(Millis::new(n).unwrap(), at, self.now, limit);
                 traffic.isl = tokens(3000.0);
@@ -72,27 +84,32 @@ impl Bench {
                 traffic.itl.quantile = Signal::missing(Missing::NoSamples);
             }
         }
-        let pool = |n| Signal::Fresh { value: PoolInventory::steady(n), at: self.now };
-        let pools = [(Role::Prefill, pool(self.counts[0])), (Role::Decode, pool(self.counts[1]))];
+        let pool = |role, n| {
+            let known = Signal::Fresh { value: PoolInventory::steady(n), at: self.now };
+            (role, if self.unseen == Some(role) { Signal::missing(gone.clone()) } else { known })
+        };
+        let [prefill, decode] = self.counts;
+        let pools = [pool(Role::Prefill, prefill), pool(Role::Decode, decode)];
         Observation { at: self.now, traffic, inventory: Inventory { pools: pools.into() } }
     }
 
     /// Decides, carries the decision out, and goes on by one step.
     fn tick(&mut self, seen: Seen) -> Decision {
         let observation = self.observation(seen);
-        let pool = |role| PoolInput {
+        let [prefill, decode] = self.gpus;
+        let pool = |role, gpus| PoolInput {
             role,
             engine: &self.engine,
-            limits: EngineLimits::default(),
-            gpus_per_replica: Gpus::new(1),
+            limits: EngineLimits { max_num_seqs: self.slots, ..EngineLimits::default() },
+            gpus_per_replica: Gpus::new(gpus),
             min: Replicas::new(self.min),
             max: self.max.map(Replicas::new),
             startup: STEP,
         };
         let input = PlanInput {
             now: self.now,
-            sla: Sla::default(),
-            pools: vec![pool(Role::Prefill), pool(Role::Decode)],
+            sla: Sla { ttft: Millis::new(self.ttft).unwrap(), ..Sla::default() },
+            pools: vec![pool(Role::Prefill, prefill), pool(Role::Decode, decode)],
             budget: self.budget,
             intervals: Intervals {
                 scale_down_stabilization: self.stabilization,
@@ -102,6 +119,18 @@ impl Bench {
         };
         let outcome = plan(&input, &self.memory);
         assert_eq!(outcome, plan(&input, &self.memory), "same input, same answer");
+        let limits: Vec<PoolLimits> = input
+            .pools
+            .iter()
+            .map(|p| PoolLimits {
+                role: p.role,
+                min: p.min,
+                max: p.max,
+                gpus_per_replica: p.gpus_per_replica,
+            })
+            .collect();
+        let notes = judge(&limits, input.budget, &input.observation, &outcome.decision);
+        assert_eq!(notes, [], "{:?}", outcome.decision);
         self.memory = outcome.memory;
         for (count, p) in self.counts.iter_mut().zip(&outcome.decision.pools) {
             if let Some(n) = p.target {
@@ -241,11 +270,120 @@ fn a_pool_that_grows_waits_for_the_one_that_makes_room() {
     b.counts = [2, 6];
     let d = b.tick(Seen::Load(40.0));
     assert!(b.counts[0] + b.counts[1] <= 8, "{d:?}");
+    let wait = &d.pools[0].reason;
+    assert!(matches!(wait, Reason::WaitsForRoom { wanted } if wanted.get() > 2), "{wait:?}");
     for _ in 0..5 {
         b.tick(Seen::Load(40.0));
         assert!(b.counts[0] + b.counts[1] <= 8, "{:?}", b.counts);
     }
     assert!(b.counts[0] > 2 && b.counts[1] < 6, "room was made in the end: {:?}", b.counts);
+}
+
+#[test]
+fn limits_are_obeyed_without_a_single_metric() {
+    let mut b = Bench::new();
+    (b.min, b.max, b.counts) = (3, Some(6), [1, 9]);
+    assert_eq!(b.codes(Seen::Nothing), ["into_limits", "into_limits"]);
+    assert_eq!(b.counts, [3, 6]);
+    assert_eq!(b.codes(Seen::Nothing), ["hold_no_metrics", "hold_no_metrics"]);
+    b.budget = Some(Gpus::new(7));
+    assert_eq!(b.codes(Seen::Nothing), ["hold_no_metrics", "into_limits"]);
+    assert_eq!(b.counts, [3, 4]);
+}
+
+#[test]
+fn requests_whose_length_nobody_knows_wake_a_fleet_of_none() {
+    let mut b = Bench::new();
+    (b.min, b.counts) = (0, [0, 0]);
+    assert_eq!(b.codes(Seen::Nothing), ["hold_no_metrics", "hold_no_metrics"]);
+    assert_eq!(b.codes(Seen::Shapeless(3.0)), ["wake", "wake"]);
+    assert_eq!(b.counts, [1, 1]);
+    assert_eq!(b.codes(Seen::Shapeless(3.0)), ["hold_no_shape", "hold_no_shape"]);
+}
+
+#[test]
+fn a_budget_lowered_below_what_runs_is_obeyed_on_stale_and_on_slow_metrics() {
+    for seen in [Seen::Late(5.0), Seen::Slow(5.0)] {
+        let mut b = Bench::new();
+        b.counts = [9, 9];
+        b.tick(seen);
+        assert_eq!(b.counts, [9, 9], "without a budget nothing is urgent");
+        b.budget = Some(Gpus::new(13));
+        assert_eq!(b.codes(seen), ["into_limits", "into_limits"]);
+        assert_eq!(b.counts[0] + b.counts[1], 13, "no more than the budget takes: {:?}", b.counts);
+        let before = b.counts;
+        b.tick(seen);
+        assert_eq!(b.counts, before, "planning twice changes nothing");
+    }
+}
+
+#[test]
+fn a_huge_count_above_the_budget_is_cut_at_once() {
+    let mut b = Bench::new();
+    b.counts = [u32::MAX / 2, 3];
+    b.budget = Some(Gpus::new(5));
+    b.tick(Seen::Nothing);
+    assert_eq!(b.counts, [2, 3]);
+}
+
+#[test]
+fn nothing_grows_into_a_budget_of_which_a_share_is_unknown() {
+    let mut b = Bench::new();
+    b.unseen = Some(Role::Decode);
+    b.counts = [1, 40];
+    b.budget = Some(Gpus::new(48));
+    assert_eq!(b.codes(Seen::Load(60.0)), ["hold_budget_unknown", "hold_no_inventory"]);
+    assert_eq!(b.counts, [1, 40]);
+    b.budget = None;
+    assert_eq!(b.codes(Seen::Load(60.0))[0], "scale_up");
+}
+
+#[test]
+fn a_late_first_token_holds_a_decode_pool_whose_slots_are_full() {
+    for (slots, code) in [(4, "hold_latency"), (256, "scale_down")] {
+        let mut b = Bench::new();
+        b.slots = slots;
+        b.tick(Seen::Load(60.0));
+        for _ in 0..4 {
+            b.tick(Seen::Slow(30.0));
+        }
+        b.counts[1] += 20;
+        assert_eq!(b.codes(Seen::Slow(30.0)), ["hold_latency", code], "{slots} slots");
+    }
+}
+
+#[test]
+fn a_promise_that_nothing_can_keep_holds_no_replica() {
+    let mut b = Bench::new();
+    (b.ttft, b.counts) = (10.0, [40, 1]);
+    for _ in 0..3 {
+        assert_eq!(b.codes(Seen::Slow(5.0))[0], "hold_stabilizing");
+    }
+    assert_eq!(b.codes(Seen::Slow(5.0))[0], "cannot_be_met");
+    assert!(b.counts[0] < 40, "{:?}", b.counts);
+}
+
+#[test]
+fn a_pool_below_its_minimum_is_not_raised_for_being_idle() {
+    let mut b = Bench::new();
+    (b.min, b.counts) = (2, [1, 2]);
+    assert_eq!(b.codes(Seen::Load(0.0)), ["into_limits", "idle"]);
+}
+
+#[test]
+fn a_clock_that_is_set_back_neither_freezes_the_forecast_nor_the_way_down() {
+    let mut b = Bench::new();
+    b.now = b.now.plus(STEP * 600);
+    b.tick(Seen::Load(60.0));
+    let high = b.counts;
+    b.now = b.now.minus(STEP * 500);
+    for _ in 0..3 {
+        b.tick(Seen::Load(5.0));
+        assert_eq!(b.counts, high);
+    }
+    b.tick(Seen::Load(5.0));
+    assert_eq!(b.codes(Seen::Load(5.0)), ["steady", "steady"]);
+    assert!(b.counts[0] < high[0], "{:?}", b.counts);
 }
 
 #[test]

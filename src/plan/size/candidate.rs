@@ -8,7 +8,7 @@ use crate::units::{Millis, Percentile, Role};
 
 /// The most replicas that a search goes up to. Ten times the largest fleet that one DGD has been
 /// reported with; without a limit a slip of a unit in the load would run on for ever.
-const MOST_REPLICAS: u32 = 10_000;
+pub(super) const MOST_REPLICAS: u32 = 10_000;
 
 /// How much of the share that may be late is planned with. The rest is for chance: among the tens of
 /// thousands of requests of half an hour the late ones come in bursts, and their share scatters by

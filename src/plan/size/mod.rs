@@ -11,7 +11,7 @@ use crate::spec::{EngineLimits, Sla};
 use crate::units::{Gpus, Millis, Replicas, Role, Share};
 
 use candidate::{Allowed, Candidate, set_first_step};
-use search::{fewest_together, gpus, joint, least_bad, within};
+use search::{Reach, fewest_together, gpus, joint, least_bad, within};
 
 /// One pool as the sizing sees it.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +102,11 @@ pub enum Verdict {
     NotKept,
 }
 
+impl Verdict {
+    /// What [`LimitsTooTight`](Self::LimitsTooTight) names where no size at all was found.
+    pub const NO_SIZE: Gpus = Gpus::new(u32::MAX);
+}
+
 /// One of the two latencies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -148,30 +153,38 @@ pub fn size(pools: &[SizePool<'_>], sla: &Sla, demand: &Demand, budget: Option<G
         candidates.iter().find_map(|c| c.first_step(c.fewest(allowed).unwrap_or(1).max(1)));
     set_first_step(&mut candidates, first_step);
     let hopeless = candidates.iter().find_map(|c| c.hopeless(promised));
-    // Where the reserve for chance cannot be had, the promise itself is planned with.
+    // Where the reserve for chance cannot be had for a few replicas, the promise itself is planned
+    // with: near the best that can be reached, the reserve costs several times the fleet.
     let wanted = if hopeless.is_some() {
         None
     } else {
-        fewest_together(&candidates, allowed).or_else(|| fewest_together(&candidates, promised))
+        fewest_together(&candidates, allowed, Reach::Near)
+            .or_else(|| fewest_together(&candidates, promised, Reach::Far))
     };
-    let (counts, verdict) = match (wanted, hopeless) {
-        (Some(counts), _) if within(&candidates, &counts, budget) => (counts, Verdict::Kept),
-        (Some(counts), _) => {
-            let needed = gpus(&candidates, &counts);
-            let least_bad = least_bad(&candidates, &counts, budget);
+    let (wanted, counts, verdict) = match (wanted, hopeless) {
+        (Some(wanted), _) if within(&candidates, &wanted, budget) => {
+            (wanted.clone(), wanted, Verdict::Kept)
+        }
+        (Some(wanted), _) => {
+            let needed = gpus(&candidates, &wanted);
+            let counts = least_bad(&candidates, &wanted, budget);
             // Without the reserve for chance the promise may be kept all the same.
-            let kept = is_kept(&candidates, &least_bad, promised);
-            (least_bad, if kept { Verdict::Kept } else { Verdict::LimitsTooTight { needed } })
+            let kept = is_kept(&candidates, &counts, promised);
+            (wanted, counts, if kept { Verdict::Kept } else { Verdict::LimitsTooTight { needed } })
         }
         (None, hopeless) => {
-            // Keep the engines from drowning, since no size keeps the promise.
-            let enough: Vec<u32> = candidates.iter().map(Candidate::steady).collect();
-            let verdict =
-                hopeless.unwrap_or(Verdict::LimitsTooTight { needed: Gpus::new(u32::MAX) });
-            (least_bad(&candidates, &enough, budget), verdict)
+            // Keep the engines from drowning, and what a pool can keep by itself, since no size of
+            // both keeps the promise.
+            let enough: Vec<u32> = candidates
+                .iter()
+                .map(|c| c.steady().max(c.fewest(promised).unwrap_or_default()))
+                .collect();
+            let verdict = hopeless.unwrap_or(Verdict::LimitsTooTight { needed: Verdict::NO_SIZE });
+            let counts = least_bad(&candidates, &enough, budget);
+            (enough, counts, verdict)
         }
     };
-    describe(&candidates, &counts, verdict, budget, demand)
+    describe(&candidates, &counts, Some(&wanted), verdict, demand)
 }
 
 /// What a fleet that is given does: the judgement of [`size`] over sizes that somebody else chose,
@@ -185,7 +198,7 @@ pub fn assess(pools: &[SizePool<'_>], counts: &[Replicas], sla: &Sla, demand: &D
     set_first_step(&mut candidates, first_step);
     let kept = is_kept(&candidates, &counts, Allowed::promised(sla));
     let verdict = if kept { Verdict::Kept } else { Verdict::NotKept };
-    describe(&candidates, &counts, verdict, None, demand)
+    describe(&candidates, &counts, None, verdict, demand)
 }
 
 /// Whether no more requests are late than allowed.
@@ -196,23 +209,26 @@ fn is_kept(candidates: &[Candidate<'_>], counts: &[u32], allowed: Allowed) -> bo
     }) && 1.0 - joint(candidates, counts) <= allowed.both
 }
 
+/// The sizes with what they do; `wanted` are those before the limits, for a fleet that was chosen.
 fn describe(
     candidates: &[Candidate<'_>],
     counts: &[u32],
+    wanted: Option<&[u32]>,
     verdict: Verdict,
-    budget: Option<Gpus>,
     demand: &Demand,
 ) -> Sizing {
     let pools = candidates
         .iter()
         .zip(counts)
-        .map(|(c, &n)| {
+        .enumerate()
+        .map(|(i, (c, &n))| {
             let e = c.effect(n);
             let (ttft, itl) = c.latencies(n);
-            let cut = matches!(verdict, Verdict::LimitsTooTight { .. });
+            let cut = matches!(verdict, Verdict::LimitsTooTight { .. })
+                && wanted.is_some_and(|wanted| n < wanted[i]);
             let bound = if cut && c.pool.max.is_some_and(|max| n == max.get()) {
                 Bound::Max
-            } else if cut && budget.is_some() {
+            } else if cut {
                 Bound::Budget
             } else if n == c.pool.min.get() {
                 Bound::Min

@@ -1,40 +1,89 @@
 //! The search for sizes that keep the promise together, within the limits.
 
-use super::candidate::{Allowed, Candidate};
+use super::candidate::{Allowed, Candidate, MOST_REPLICAS};
 use crate::units::{Gpus, Replicas};
 
+/// How far above what each pool needs alone a search for sizes that do together goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// An eighth, and three at least: enough nearly always.
+    Near,
+    /// As far as it takes, up to [`MOST_REPLICAS`].
+    Far,
+}
+
 /// The cheapest sizes that keep the promise together: each pool alone gives a lower bound, and the
-/// requests that both pools make late add up, so that a few more may be needed.
-pub(super) fn fewest_together(candidates: &[Candidate<'_>], allowed: Allowed) -> Option<Vec<u32>> {
+/// requests that both pools make late add up, so that more may be needed.
+pub(super) fn fewest_together(
+    candidates: &[Candidate<'_>],
+    allowed: Allowed,
+    reach: Reach,
+) -> Option<Vec<u32>> {
+    let least: Vec<u32> = candidates.iter().map(|c| c.fewest(allowed)).collect::<Option<_>>()?;
+    let most = most_together(candidates, &least, allowed, reach)?;
     let options: Vec<Vec<Choice>> = candidates
         .iter()
-        .map(|c| {
-            let least = c.fewest(allowed)?;
-            let most = least.saturating_add((least / 8).max(3));
+        .zip(least.iter().zip(most))
+        .map(|(c, (&least, most))| {
             let option = |n| Choice {
                 replicas: n,
                 gpus: Replicas::new(n).gpus(c.pool.gpus_per_replica),
                 good: c.effect(n).good(),
             };
-            Some((least..=most).map(option).collect())
+            (least..=most).map(option).collect()
         })
-        .collect::<Option<_>>()?;
+        .collect();
     let mut best: Option<(Gpus, f64, Vec<u32>)> = None;
     let mut consider = |chosen: &[&Choice]| {
         let late = 1.0 - chosen.iter().map(|o| o.good).product::<f64>();
         let total = chosen.iter().fold(Gpus::new(0), |sum, o| sum.plus(o.gpus));
-        if late <= allowed.both && best.as_ref().is_none_or(|(g, l, _)| (total, late) < (*g, *l)) {
+        let kept = late <= allowed.both;
+        if kept && best.as_ref().is_none_or(|(g, l, _)| (total, late) < (*g, *l)) {
             best = Some((total, late, chosen.iter().map(|o| o.replicas).collect()));
         }
+        kept
     };
     match &options[..] {
-        [one] => one.iter().for_each(|a| consider(&[a])),
+        [one] => {
+            for a in one {
+                if consider(&[a]) {
+                    break;
+                }
+            }
+        }
         [first, second] => {
-            first.iter().for_each(|a| second.iter().for_each(|b| consider(&[a, b])));
+            // The more of the first, the fewer of the second are enough.
+            let mut enough = second.len();
+            for a in first {
+                while enough > 0 && consider(&[a, &second[enough - 1]]) {
+                    enough -= 1;
+                }
+            }
         }
         _ => return None,
     }
     best.map(|(_, _, counts)| counts)
+}
+
+/// Sizes that keep the promise together, with no regard to their cost.
+fn most_together(
+    candidates: &[Candidate<'_>],
+    least: &[u32],
+    allowed: Allowed,
+    reach: Reach,
+) -> Option<Vec<u32>> {
+    let mut times = 1_u32;
+    loop {
+        let above = |n: u32| n.saturating_add((n / 8).max(3).saturating_mul(times));
+        let most: Vec<u32> = least.iter().map(|n| above(*n).min(MOST_REPLICAS.max(*n))).collect();
+        if 1.0 - joint(candidates, &most) <= allowed.both {
+            return Some(most);
+        }
+        if reach == Reach::Near || most.iter().all(|n| *n >= MOST_REPLICAS) {
+            return None;
+        }
+        times = times.saturating_mul(2);
+    }
 }
 
 /// A size of one pool that may do.

@@ -255,3 +255,39 @@ fn mad_numbers_give_an_answer_and_no_panic() {
         assert!(sized.total_gpus.get() <= 8, "{x}: {sized:?}");
     }
 }
+
+/// Arrivals in bursts: the share of late requests falls slowly with the size.
+fn bursts(rps: f64, dispersion: f64) -> Demand {
+    Demand { dispersion, ..steady(rps, 3000.0, 150.0) }
+}
+
+#[test]
+fn sizes_that_keep_a_promise_only_far_above_what_each_pool_needs_alone_are_found() {
+    let engine = engine("aic_qwen3-32b_h200_vllm_tp2");
+    let sla = Sla { percentile: Percentile::new(99.0).unwrap(), ..sla(570.0, 12.5) };
+    let sized = size(&pools(&engine), &sla, &bursts(3.0, 2000.0), None);
+    assert!(sized.feasible(), "{:?} {:?}", sized.verdict, counts(&sized));
+}
+
+#[test]
+fn a_pool_keeps_its_own_promise_where_the_other_one_is_beyond_help() {
+    let engine = engine("aic_qwen3-32b_h200_vllm_tp2");
+    let sla = Sla { percentile: Percentile::new(90.0).unwrap(), ..sla(1110.0, 11.0) };
+    let both = size(&pools(&engine), &sla, &bursts(30.0, 20.0), None);
+    assert!(matches!(both.verdict, Verdict::CannotBeMet { latency: Latency::Itl, .. }));
+    assert!(both.pools[0].late.get() <= 0.1, "{:?}", both.pools[0]);
+}
+
+#[test]
+fn only_a_pool_that_the_budget_cuts_is_bound_by_it() {
+    let engine = engine("aic_qwen3-32b_h200_vllm_tp2");
+    let mut pools = pools(&engine);
+    pools[1].min = Replicas::new(30);
+    let demand = steady(100.0, 3000.0, 150.0);
+    let sized = size(&pools, &sla(500.0, 50.0), &demand, Some(Gpus::new(34)));
+    assert!(matches!(sized.verdict, Verdict::LimitsTooTight { .. }), "{:?}", sized.verdict);
+    assert_eq!(
+        sized.pools.iter().map(|p| p.bound).collect::<Vec<_>>(),
+        [Bound::Budget, Bound::Min]
+    );
+}

@@ -8,7 +8,6 @@ use tokio::net::TcpListener;
 
 use super::scene::{HIGH, SOON, Scene, code, graph};
 use crate::bench::eventually;
-use crate::serving::Proxy;
 
 #[tokio::test]
 async fn while_prometheus_is_away_nothing_changes_and_then_it_goes_on() {
@@ -81,14 +80,9 @@ async fn without_any_data_no_engine_is_ever_taken_away() {
 async fn while_the_api_server_is_away_it_says_so_and_then_it_goes_on() {
     let scene = Scene::set("cut", graph(true)).await;
     let user = scene.user(Scene::rules()).await;
-    let proxy = Proxy::start(&scene.ns.bench().ready().server).await;
+    let (proxy, kubeconfig) = scene.through_proxy(&user).await;
     proxy.cut(true);
-    let through = std::fs::read_to_string(user.kubeconfig())
-        .expect("a kubeconfig")
-        .replace(&scene.ns.bench().ready().server, proxy.url());
     let config = scene.config(&scene.prometheus.url(), "adapter_controller: true");
-    let kubeconfig = config.with_file_name("kubeconfig");
-    std::fs::write(&kubeconfig, through).expect("a kubeconfig");
     scene.frontend.set_load(Some(HIGH));
     let mut planner = scene.start_with(&kubeconfig, &config);
     scene.record("no inventory", 0, |r| code(r, Role::Prefill) == "hold_no_inventory").await;

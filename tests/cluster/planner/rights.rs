@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use kube::api::ListParams;
+use sla_planner::observe::Role;
 
-use super::scene::{HIGH, Scene, graph, no_rights};
+use super::scene::{HIGH, Scene, code, graph, no_rights};
+use crate::bench::eventually;
 use crate::serving::{adapters, raw_dgd};
 
 /// Start to end of a process that ends by itself, on a busy machine.
@@ -71,4 +73,58 @@ async fn one_right_less_is_enough_to_end_it_with_the_rule_to_add() {
         ),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn a_role_that_names_its_objects_is_enough() {
+    let scene = Scene::set("named", graph(true)).await;
+    let mut rules = Scene::rules();
+    for rule in &mut rules {
+        let resources = rule.resources.iter().flatten();
+        if resources.clone().any(|r| r == "dynamographdeploymentscalingadapters/scale") {
+            let names = ["llama-vllmprefillworker", "llama-vllmdecodeworker"];
+            rule.resource_names = Some(names.map(str::to_owned).into());
+        }
+    }
+    let user = scene.user(rules).await;
+    scene.frontend.set_load(Some(HIGH));
+    let mut planner = scene.start(&user);
+    scene.asks("more engines", |(prefill, decode)| prefill > 2 && decode > 1).await;
+    assert_eq!(planner.ended(), None, "{}", planner.stderr());
+}
+
+#[tokio::test]
+async fn a_right_that_could_not_be_asked_for_at_the_start_is_asked_for_when_the_server_answers() {
+    let scene = Scene::set("laterights", graph(true)).await;
+    let rules = Scene::rules_without("dynamographdeploymentscalingadapters/scale", "patch");
+    let user = scene.user(rules).await;
+    let (proxy, kubeconfig) = scene.through_proxy(&user).await;
+    proxy.cut(true);
+    let config = scene.config(&scene.prometheus.url(), "adapter_controller: true");
+    scene.frontend.set_load(Some(HIGH));
+    let mut planner = scene.start_with(&kubeconfig, &config);
+    scene.record("no inventory", 0, |r| code(r, Role::Prefill) == "hold_no_inventory").await;
+    assert_eq!(planner.ended(), None, "{}", planner.stderr());
+
+    proxy.cut(false);
+    eventually("its end", ENDS, async || planner.ended().map(|_| ()).ok_or("it runs")).await;
+    let status = planner.wait(ENDS);
+    let said = planner.stderr();
+    assert_eq!(status.code(), Some(5), "{said}");
+    assert!(said.contains("not allowed; add to the Role"), "{said}");
+}
+
+#[tokio::test]
+async fn a_graph_that_does_not_exist_is_not_taken_for_a_server_that_is_not_ready() {
+    let scene = Scene::set("nograph", graph(true)).await;
+    let user = scene.user(Scene::rules()).await;
+    let config = scene.config(&scene.prometheus.url(), "adapter_controller: true");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    std::fs::write(&config, text.replace("dgd: llama", "dgd: alpaca")).expect("written");
+    let mut planner = scene.start_with(user.kubeconfig(), &config);
+    scene.record("a decision", 0, |_| true).await;
+    let said = planner.stderr();
+    assert!(said.contains("there is no such DGD yet"), "{said}");
+    assert!(!said.contains("API server is not ready"), "{said}");
+    assert_eq!(planner.ended(), None, "{said}");
 }

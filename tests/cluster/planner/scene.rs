@@ -11,7 +11,7 @@ use sla_planner::record::Record;
 use crate::bench::{Guarded, Namespace, Prometheus, Target, User, eventually, rule};
 use crate::frontend_double::{FrontendDouble, Load};
 use crate::operator_double::{OperatorDouble, PodTimes};
-use crate::serving::{DGD, controller_rules, create_dgd, namespace, planner_rules};
+use crate::serving::{DGD, Proxy, controller_rules, create_dgd, namespace, planner_rules};
 
 /// What takes a metric window, some ticks and pods, on a busy machine.
 pub(super) const SOON: Duration = Duration::from_secs(120);
@@ -134,6 +134,16 @@ impl Scene {
 
     fn records_path(&self) -> PathBuf {
         self.folder.join("records.jsonl")
+    }
+
+    /// A way to the API server that can be cut, and a kubeconfig of `user` that takes it.
+    pub(super) async fn through_proxy(&self, user: &User) -> (Proxy, PathBuf) {
+        let server = &self.ns.bench().ready().server;
+        let proxy = Proxy::start(server).await;
+        let direct = std::fs::read_to_string(user.kubeconfig()).expect("a kubeconfig");
+        let kubeconfig = self.folder.join("kubeconfig");
+        std::fs::write(&kubeconfig, direct.replace(server, proxy.url())).expect("a kubeconfig");
+        (proxy, kubeconfig)
     }
 
     /// Starts the planner as `user`, with its adapter controller.

@@ -1,0 +1,84 @@
+//! The GPU budget over the decisions of all pools.
+
+use std::cmp::Reverse;
+
+use super::within;
+use crate::plan::Reason;
+use crate::plan::decision::PoolDecision;
+use crate::plan::input::PlanInput;
+use crate::plan::size::Sizing;
+use crate::units::{Gpus, Replicas};
+
+/// Keeps what is asked for within the budget.
+///
+/// Growth waits where another pool's replicas are not known, or where a pool that was to make room
+/// may not shrink yet. Where the pools take more than the budget even so, because it was lowered
+/// below what runs, replicas go until it is obeyed, those beyond what `sizing` wants first.
+pub(super) fn keep_budget(
+    input: &PlanInput<'_>,
+    mut pools: Vec<PoolDecision>,
+    sizing: Option<&Sizing>,
+) -> Vec<PoolDecision> {
+    let Some(budget) = input.budget else { return pools };
+    if let Some(unknown) = pools.iter().find(|p| p.current.is_none()).map(|p| p.role) {
+        for pool in &mut pools {
+            if let Some((from, wanted)) = growth(pool) {
+                pool.target = Some(from);
+                pool.reason = Reason::HoldBudgetUnknown { pool: unknown, wanted };
+            }
+        }
+    }
+    for i in 0..pools.len() {
+        let Some((from, wanted)) = growth(&pools[i]) else { continue };
+        let mut to = wanted;
+        while to > from && asked(input, &pools) > budget {
+            to = to.minus_one();
+            pools[i].target = Some(to);
+            pools[i].reason = Reason::WaitsForRoom { wanted };
+        }
+    }
+    while let Some((i, to)) = cut(input, &pools, sizing, budget) {
+        pools[i].target = Some(to);
+        pools[i].reason = Reason::IntoLimits;
+    }
+    pools
+}
+
+/// What a pool has and is to have, where that is more.
+fn growth(pool: &PoolDecision) -> Option<(Replicas, Replicas)> {
+    pool.current.zip(pool.target).filter(|(from, to)| to > from)
+}
+
+/// GPUs of what is asked for; a pool of which nothing is known counts as none.
+fn asked(input: &PlanInput<'_>, pools: &[PoolDecision]) -> Gpus {
+    input.pools.iter().zip(pools).fold(Gpus::new(0), |sum, (p, d)| {
+        sum.plus(d.target.or(d.current).unwrap_or_default().gpus(p.gpus_per_replica))
+    })
+}
+
+/// The next pool to give replicas up, and what it keeps: the one with the most GPUs beyond what is
+/// wanted of it, then the one with the most beyond its minimum. It gives at most half of what is too
+/// much, so that no pool pays for all, and at least one.
+fn cut(
+    input: &PlanInput<'_>,
+    pools: &[PoolDecision],
+    sizing: Option<&Sizing>,
+    budget: Gpus,
+) -> Option<(usize, Replicas)> {
+    let excess = asked(input, pools).get().checked_sub(budget.get()).filter(|n| *n > 0)?;
+    let spare = |i: usize| {
+        let pool = &input.pools[i];
+        let n = pools[i].target.or(pools[i].current)?.get();
+        let wanted = sizing.map_or(pool.min, |s| within(pool, s.pools[i].replicas));
+        let beyond = |floor: Replicas| n.saturating_sub(floor.get());
+        Some((n, beyond(wanted), beyond(pool.min)))
+    };
+    let gpus = |i: usize, n: u32| Replicas::new(n).gpus(input.pools[i].gpus_per_replica);
+    let (i, (n, beyond_wanted, beyond_min)) = (0..pools.len())
+        .filter_map(|i| Some((i, spare(i)?)))
+        .filter(|(i, (_, _, beyond_min))| gpus(*i, *beyond_min) > Gpus::new(0))
+        .max_by_key(|(i, (_, wanted, min))| (gpus(*i, *wanted), gpus(*i, *min), Reverse(*i)))?;
+    let most = if beyond_wanted > 0 { beyond_wanted } else { beyond_min };
+    let half = excess / input.pools[i].gpus_per_replica.get().max(1) / 2;
+    Some((i, Replicas::new(n - half.clamp(1, most))))
+}
