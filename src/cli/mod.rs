@@ -7,9 +7,11 @@ pub mod exit;
 
 mod backtest;
 mod crd;
+mod demo;
 mod fault;
 mod files;
 mod fleet;
+mod frontier;
 mod needs;
 mod predict;
 mod progress;
@@ -44,6 +46,10 @@ enum Command {
     Backtest(Box<backtest::Args>),
     /// Puts together what `backtest` played in shards.
     Merge(backtest::MergeArgs),
+    /// Sweeps one knob of each policy: good requests against GPU-hours.
+    Frontier(Box<frontier::Args>),
+    /// Shows the planner at work on a simulated cluster, faster than life.
+    Demo(Box<demo::Args>),
     /// Plans for one DynamoGraphDeployment and scales it.
     Run(run::Args),
     /// Checks a configuration file without a cluster.
@@ -76,6 +82,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Simulate(args) => simulate::main(&args),
         Command::Backtest(args) => backtest::main(&args),
         Command::Merge(args) => backtest::merge(&args),
+        Command::Frontier(args) => frontier::main(&args),
+        Command::Demo(args) => demo::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Validate(args) => validate::main(&args),
         Command::Crd(args) => crd::main(&args),

@@ -1,0 +1,171 @@
+//! `sla-planner frontier`: the share of good requests against GPU-hours, as one knob of a policy is
+//! swept.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use super::backtest::Scenario;
+use super::exit::{CliError, Exit};
+use super::progress::Watched;
+use super::traces::Trace;
+use super::{files, say, simulate};
+use crate::backtest::policy::{PolicySpec, rival};
+use crate::backtest::report::{self, FrontierPoint};
+use crate::backtest::{Case, play};
+use crate::units::{Percentile, Role, round_to_u32};
+
+/// Sweeps one knob of each policy: good requests against GPU-hours.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(flatten)]
+    scenario: Scenario,
+    /// A policy to sweep; ours, static, oracle and hpa-ttft without it.
+    #[arg(long = "policy", value_name = "POLICY")]
+    policies: Vec<PolicySpec>,
+    /// Values of the knob, in place of the published ones; for one policy.
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    values: Vec<f64>,
+    /// The knob to sweep; the first one of the policy without it.
+    #[arg(long, value_name = "KNOB")]
+    knob: Option<String>,
+    /// Form of the answer.
+    #[arg(long, value_enum, default_value_t = Format::Md)]
+    format: Format,
+    /// Write it to this file, whole or not at all, instead of printing it.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sla-planner frontier --trace week.csv.gz --format html --out frontier.html
+  sla-planner frontier --policy hpa-ttft --knob target --values 0.2,0.5,1";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A Markdown table.
+    Md,
+    /// One JSON document.
+    Json,
+    /// A page that opens offline.
+    Html,
+}
+
+/// The percentiles that ours and the searches in hindsight are swept over.
+const PERCENTILES: [f64; 6] = [80.0, 90.0, 95.0, 98.0, 99.0, 99.7];
+
+/// Static fleets, as shares of the smallest one that keeps the promise.
+const SHARES: [f64; 6] = [0.5, 0.7, 0.85, 1.0, 1.25, 1.5];
+
+pub(super) fn main(args: &Args) -> Result<(), CliError> {
+    let trace = args.scenario.trace.open()?;
+    let case = args.scenario.fleet.case(&trace)?;
+    let policies = if args.policies.is_empty() {
+        let default = ["ours", "static", "oracle", "hpa-ttft"];
+        default.iter().filter_map(|name| name.parse().ok()).collect()
+    } else {
+        args.policies.clone()
+    };
+    let mut points = Vec::new();
+    for policy in &policies {
+        points.extend(sweep(args, &case, &trace, policy)?);
+    }
+    let text = match args.format {
+        Format::Md => report::frontier_markdown(&points),
+        Format::Html => report::frontier_html(
+            &format!("Good requests against GPU-hours: {}", trace.name),
+            case.promise().percentile,
+            &points,
+        ),
+        Format::Json => {
+            let mut text = serde_json::to_string_pretty(&points).map_err(anyhow::Error::new)?;
+            text.push('\n');
+            text
+        }
+    };
+    match &args.out {
+        Some(path) => files::write(path, &text),
+        None => say(&text),
+    }
+}
+
+fn sweep(
+    args: &Args,
+    case: &Case,
+    trace: &Trace,
+    policy: &PolicySpec,
+) -> Result<Vec<FrontierPoint>, CliError> {
+    let values = |published: &[f64]| {
+        if args.values.is_empty() { published.to_vec() } else { args.values.clone() }
+    };
+    let point = |knob: &str, value, score: &crate::backtest::Score| FrontierPoint {
+        policy: policy.name.clone(),
+        knob: knob.to_owned(),
+        value,
+        attainment: score.attainment,
+        gpu_hours: score.gpu_hours,
+    };
+    let run = |case: &Case, spec: &PolicySpec| {
+        let watched = Watched::new(trace);
+        let played = play(case, spec, &watched, None);
+        watched.end();
+        played.map(|p| p.ran.score).map_err(|e| simulate::failed(e, trace))
+    };
+    let mut points = Vec::new();
+    match policy.name.as_str() {
+        "ours" => {
+            for value in values(&PERCENTILES) {
+                let mut asked = case.clone();
+                asked.setting.sla.percentile = Percentile::new(value).ok_or_else(|| {
+                    CliError::bad_input(format!("--values: expected a percentile, found {value}"))
+                })?;
+                points.push(point("percentile", value, &run(&asked, policy)?));
+            }
+        }
+        "oracle" | "static-best" => {
+            for value in values(&PERCENTILES) {
+                let mut spec = policy.clone();
+                spec.knobs.insert("target".to_owned(), value);
+                points.push(point("target", value, &run(case, &spec)?));
+            }
+        }
+        "static" => {
+            let best = best_fleet(case, trace)?;
+            for value in values(&SHARES) {
+                let counts: Vec<u32> =
+                    best.values().map(|n| round_to_u32(f64::from(*n) * value).max(1)).collect();
+                let spec = PolicySpec { counts, ..policy.clone() };
+                points.push(point("share", value, &run(case, &spec)?));
+            }
+        }
+        name => {
+            let rival =
+                rival(name).map_err(|e| CliError::new(Exit::BadInput, anyhow::Error::new(e)))?;
+            let wanted = args.knob.as_deref();
+            let knob = rival
+                .knobs
+                .iter()
+                .find(|k| wanted.is_none_or(|w| w == k.name))
+                .ok_or_else(|| CliError::bad_input(format!("{name} has no such knob")))?;
+            for value in values(knob.sweep) {
+                let mut spec = policy.clone();
+                spec.knobs.insert(knob.name.to_owned(), value);
+                points.push(point(knob.name, value, &run(case, &spec)?));
+            }
+        }
+    }
+    Ok(points)
+}
+
+/// The smallest static fleet that keeps the promise.
+pub(super) fn best_fleet(case: &Case, trace: &Trace) -> Result<BTreeMap<Role, u32>, CliError> {
+    use crate::backtest::{Source as _, hindsight};
+    let requests =
+        trace.open().and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|e| trace.bad(e))?;
+    let target = case.promise().percentile;
+    let found = hindsight::best_static(case, &requests, target);
+    found.map(|best| best.fleet).map_err(|e| CliError::new(Exit::BadInput, anyhow::Error::new(e)))
+}
