@@ -23,28 +23,29 @@ use scene::Scene;
 
 /// Shows the planner at work on a simulated cluster, faster than life.
 ///
-/// A day of chat in half an hour, with a crowd in the middle, served by engines whose latency was
+/// A day of chat in four hours, with a crowd on its way down, served by engines whose latency was
 /// measured. Any trace and fleet of `simulate` can be shown instead.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     scenario: Scenario,
     /// Seconds of the cluster in a second here; 1 is real time.
-    #[arg(long, value_name = "FACTOR", default_value_t = 60.0, value_parser = speed)]
+    #[arg(long, value_name = "FACTOR", default_value_t = 480.0, value_parser = speed)]
     speed: f64,
 }
 
-/// What is shown where no trace is named: a day in thirty minutes, and a crowd of ten in it.
+/// What is shown where no trace is named: a day in four hours, and a crowd of fifteen times a small
+/// service on its way down.
 const LOADS: [&str; 2] = [
-    "diurnal:rps=14,amplitude=0.7,period=30m,isl=3000,isl-cv=0.7,osl=150,osl-cv=0.9,for=30m",
-    "flash:rps=1.5,at=12m,times=12,lasting=4m,isl=3000,isl-cv=0.7,osl=150,osl-cv=0.9,for=30m,seed=2",
+    "diurnal:rps=24,amplitude=0.9,period=4h,isl=3000,isl-cv=1,osl=150,osl-cv=1,for=4h",
+    "flash:rps=1,at=3h,times=15,lasting=10m,isl=3000,isl-cv=1,osl=150,osl-cv=1,for=4h,seed=2",
 ];
 
 /// Frames a second on a terminal.
 const FRAMES: f64 = 8.0;
 
-/// Lines a minute of the cluster where nobody watches.
-const QUIET_STEP: Duration = Duration::from_secs(60);
+/// Between two lines where nobody watches.
+const QUIET_STEP: Duration = Duration::from_secs(300);
 
 fn speed(text: &str) -> Result<f64, String> {
     let fits = |x: &f64| (0.1..=100_000.0).contains(x);
@@ -58,6 +59,7 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
     }
     let trace = scenario.trace.open()?;
     let case = scenario.fleet.case(&trace)?;
+    super::talk("looking for the best fleet that never changes, to compare with (seconds) ...");
     let statics = best_fleet(&case, &trace)?;
     let terminal = std::io::stdout().is_terminal();
     let frame =

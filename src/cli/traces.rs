@@ -42,7 +42,7 @@ pub(super) struct TraceArgs {
     #[arg(long, value_name = "FACTOR", value_parser = factor, hide_short_help = true)]
     stretch: Option<f64>,
     /// Shorten outputs to three quarters of this, and prompts so that both fit into it.
-    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(8..), overrides_with = "context_length")]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(8..))]
     context_length: Option<u32>,
     /// Seed of what is dropped or moved by --scale.
     #[arg(long, value_name = "NUMBER", default_value_t = 1, hide_short_help = true)]

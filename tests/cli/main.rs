@@ -6,6 +6,7 @@ mod bad_input;
 mod compat;
 mod predict;
 mod rest;
+mod simulate;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

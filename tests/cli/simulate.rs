@@ -1,0 +1,249 @@
+//! `simulate`, `backtest`, `merge`, `frontier` and `demo`.
+
+use std::fs;
+
+use serde_json::Value;
+
+use tempfile::TempDir;
+
+use crate::planner;
+
+/// A file below a folder that is there already.
+fn put(folder: &TempDir, name: &str, text: &str) -> String {
+    let path = folder.path().join(name);
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+fn json(args: &[&str]) -> Value {
+    planner(&[&["simulate", "--format", "json"], args].concat()).json()
+}
+
+const SHORT: [&str; 2] = ["--trace", "poisson:rps=20,isl=3000,osl=100,for=5m"];
+
+#[test]
+fn a_policy_on_a_trace_has_a_score_for_machines_and_for_people() {
+    let answer = json(&["--policy", "static:2,1"]);
+    assert_eq!(answer["requests"], 2867);
+    for key in ["attainment", "gpu_hours", "wall_s"] {
+        assert!(answer[key].as_f64().unwrap() > 0.0, "{key}");
+    }
+    for latency in ["ttft_ms", "itl_ms"] {
+        let p = |q: &str| answer[latency][q].as_f64().unwrap();
+        assert!(p("p50") > 0.0 && p("p50") <= p("p95") && p("p95") <= p("p99"), "{latency}");
+    }
+    // Two prefill and one decode engine for ten minutes.
+    let hours = answer["gpu_hours"].as_f64().unwrap();
+    assert!((0.5..0.51).contains(&hours), "{hours}");
+    let text = planner(&["simulate"]).ok();
+    assert!(text.contains("Policy   ours") && text.contains("promise kept"), "{text}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    let more = ["--router", "random", "--startup-cv", "0.5", "--fault", "losing-workers:decode,1m"];
+    let run = |seed: &str| {
+        let mut answer = json(&[&SHORT[..], &more, &["--seed", seed, "--step", "10s"]].concat());
+        answer.as_object_mut().unwrap().remove("wall_s");
+        answer.to_string()
+    };
+    assert_eq!(run("7"), run("7"));
+    assert_ne!(run("7"), run("8"));
+}
+
+#[test]
+fn every_policy_plays_and_the_comparison_comes_in_three_forms() {
+    let markdown = planner(&[&["backtest"], &SHORT[..]].concat()).ok();
+    for policy in [
+        "ours",
+        "static-best",
+        "oracle",
+        "dynamo-0.9",
+        "dynamo-1.6",
+        "dynamo-1.6-load",
+        "dynamo-1.6-throughput",
+        "hpa-ttft",
+        "hpa-queue",
+        "hpa-cpu",
+        "keda",
+        "llm-d",
+        "wva",
+        "kpa",
+    ] {
+        assert!(markdown.contains(&format!("| {policy} | ")), "{policy}: {markdown}");
+    }
+    let few =
+        [&["backtest"], &SHORT[..], &["--policy", "ours", "--policy", "static-best"]].concat();
+    let page = planner(&[&few[..], &["--format", "html"]].concat()).ok();
+    assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
+    assert!(page.matches("<svg").count() > 10, "the course of each run");
+    let document: Value = planner(&[&few[..], &["--format", "json"]].concat()).json();
+    assert_eq!(
+        (document["version"].as_u64(), document["runs"].as_array().unwrap().len()),
+        (Some(1), 2)
+    );
+}
+
+#[test]
+fn shards_are_kept_taken_up_again_and_merged() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = dir.path().join("runs");
+    let kept = kept.to_str().unwrap();
+    let suite = put(
+        &dir,
+        "suite.yaml",
+        "policies: [ours, \"static:2,1\"]\nstartups: [60s, 2m]\nflags: --seed 3\nscenarios:\n  \
+         one: --trace poisson:rps=20,for=2m\n  two: --trace step:rps=5,at=1m,for=2m --ttft 1s\n",
+    );
+    let shard = |i: &str| {
+        let args = ["backtest", "--suite", &suite, "--keep", kept, "--shard", i];
+        let done = planner(&args);
+        assert_eq!((done.code, done.out.as_str()), (0, ""), "{}", done.err);
+        assert!(done.err.contains("4 runs of this shard"), "{}", done.err);
+    };
+    shard("0/2");
+    assert_eq!(fs::read_dir(kept).unwrap().count(), 4);
+    shard("1/2");
+    let names: Vec<_> = fs::read_dir(kept).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(names.len(), 8);
+    let touched = |p: &std::path::PathBuf| fs::metadata(p).unwrap().modified().unwrap();
+    let before: Vec<_> = names.iter().map(touched).collect();
+    shard("1/2");
+    assert_eq!(before, names.iter().map(touched).collect::<Vec<_>>(), "what is there is taken");
+    let merged = planner(&["merge", kept]).ok();
+    let whole = planner(&["backtest", "--suite", &suite]).ok();
+    let lines = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let rows = |text: &str| lines(text).into_iter().filter(|l| l.starts_with("| ours")).count();
+    assert_eq!(rows(&merged), rows(&whole));
+    // A run that was torn is refused with its name.
+    fs::write(&names[0], "{\"run\":").unwrap();
+    planner(&["merge", kept]).refused(2, &[names[0].to_str().unwrap(), "expected a kept run"]);
+    let empty = tempfile::tempdir().unwrap();
+    planner(&["merge", empty.path().to_str().unwrap()]).refused(2, &["no run to merge"]);
+}
+
+#[test]
+fn a_suite_that_is_wrong_is_refused_with_the_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |text: &str, says: &[&str]| {
+        let suite = put(&dir, "suite.yaml", text);
+        planner(&["backtest", "--suite", &suite]).refused(2, says);
+    };
+    refused("scenarios:\n  a: --trase x\n", &["scenario a", "--trase"]);
+    refused("scenario:\n  a: x\n", &["suite.yaml", "scenario"]);
+    refused("scenarios: {}\n", &["no scenario to play"]);
+    refused("policies: [hpa-tft]\nscenarios:\n  a: --trace poisson:for=1m\n", &["hpa-ttft"]);
+    refused("startups: [5]\nscenarios:\n  a: --trace poisson:for=1m\n", &["startups", "unit"]);
+    planner(&["backtest", "--shard", "2/2", "--keep", "x"]).refused(2, &["from 0"]);
+}
+
+#[test]
+fn a_load_is_drawn_cut_scaled_and_put_over_another_one() {
+    let requests = |more: &[&str]| {
+        json(&[&["--policy", "static:1,1"], more].concat())["requests"].as_u64().unwrap()
+    };
+    let poisson = "poisson:rps=10,for=10m,isl=100,osl=10";
+    let all = requests(&["--trace", poisson]);
+    assert!((5_700..6_300).contains(&all), "{all}");
+    let half = requests(&["--trace", poisson, "--cut", "5m..10m"]);
+    assert!((2_800..3_200).contains(&half), "{half}");
+    let twice = requests(&["--trace", poisson, "--scale", "2.5"]);
+    assert!((14_500..15_500).contains(&twice), "{twice}");
+    assert_eq!(requests(&["--trace", poisson, "--stretch", "3"]), all);
+    assert_eq!(requests(&["--trace", poisson, "--trace", poisson]), 2 * all);
+    let spliced = requests(&["--trace", poisson, "--splice", &format!("5m@{poisson}")]);
+    assert_eq!(spliced, all - half + all);
+}
+
+#[test]
+fn what_cannot_be_simulated_is_refused_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out.json");
+    let out = out.to_str().unwrap();
+    let trace = |text: &str| put(&dir, "trace.csv", text);
+    let head = "timestamp_ms,input_length,output_length\n";
+    let refused = |trace: &str, says: &[&str]| {
+        planner(&["simulate", "--trace", trace, "--format", "json", "--out", out]).refused(2, says);
+        assert!(!fs::exists(out).unwrap(), "nothing is written");
+    };
+    refused(
+        &trace(&format!("{head}5,100,10\n4,100,10\n")),
+        &["trace.csv", "line 3", "sort the trace"],
+    );
+    refused(&trace(&format!("{head}-5,100,10\n")), &["line 2", "timestamp_ms"]);
+    refused(&trace(&format!("{head}5,100,0\n")), &["line 2", "output_length"]);
+    let huge = format!("{head}5,100,10\n6,900000000,10\n");
+    refused(&trace(&huge), &["request 2", "KV cache", "--context-length"]);
+    refused("no-such-file.csv", &["no-such-file.csv"]);
+    refused("poisson:rps=x", &["key rps"]);
+    let bad = |more: &[&str], says: &[&str]| {
+        planner(&[&["simulate"], &SHORT[..], more].concat()).refused(2, says);
+    };
+    bad(&["--policy", "dynamo-2"], &["not known"]);
+    bad(&["--policy", "keda:x=1"], &["no knob", "threshold"]);
+    bad(&["--policy", "static:4"], &["one count for each pool"]);
+    bad(&["--policy", "dynamo-0.9", "--aggregated"], &["prefill and decode"]);
+    bad(&["--initial", "1,2,3"], &["--initial"]);
+    bad(&["--router", "nearest"], &["round-robin"]);
+    bad(&["--fault", "metrics-gap:5m"], &["10m..15m"]);
+    bad(&["--startup", "60"], &["unit"]);
+}
+
+#[test]
+fn a_torn_gzip_is_said_with_its_line() {
+    use std::io::Write as _;
+    let dir = tempfile::tempdir().unwrap();
+    let mut text = String::from("timestamp_ms,input_length,output_length\n");
+    for i in 0..20_000 {
+        text.push_str(&format!("{},{},{}\n", i * 7, 100 + i % 977, 1 + i % 211));
+    }
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gz.write_all(text.as_bytes()).unwrap();
+    let whole = gz.finish().unwrap();
+    let torn = dir.path().join("torn.csv.gz");
+    fs::write(&torn, &whole[..whole.len() / 2]).unwrap();
+    planner(&["simulate", "--trace", torn.to_str().unwrap()])
+        .refused(2, &["torn.csv.gz", "line ", "gzip data ends before its end"]);
+}
+
+#[test]
+fn a_frontier_sweeps_the_published_values_or_others() {
+    let rows = planner(
+        &[&["frontier"], &SHORT[..], &["--policy", "hpa-ttft", "--values", "0.2,1"]].concat(),
+    )
+    .ok();
+    assert_eq!(rows.matches("| hpa-ttft | target |").count(), 2, "{rows}");
+    let all = planner(&[&["frontier", "--format", "json"], &SHORT[..]].concat()).json();
+    let policies: Vec<&str> =
+        all.as_array().unwrap().iter().map(|p| p["policy"].as_str().unwrap()).collect();
+    for policy in ["ours", "static", "oracle", "hpa-ttft"] {
+        assert_eq!(policies.iter().filter(|p| **p == policy).count(), 6, "{policy}");
+    }
+}
+
+#[test]
+fn the_demo_says_what_it_shows_and_what_a_static_fleet_would_have_cost() {
+    let done = planner(&[&["demo", "--speed", "100000"], &SHORT[..]].concat());
+    assert_eq!(done.code, 0, "{}", done.err);
+    let last: Vec<&str> = done.out.lines().rev().take(3).collect();
+    assert!(last[1].contains("fleet that never changes"), "{}", done.out);
+    assert!(last[2].contains("GPU-hours") && last[2].contains("promise"), "{}", done.out);
+    assert!(done.err.contains("to compare with"));
+}
+
+#[test]
+fn faults_are_felt() {
+    let good = |more: &[&str]| {
+        json(&[&SHORT[..], &["--policy", "static:3,1"], more].concat())["attainment"]
+            .as_f64()
+            .unwrap()
+    };
+    assert_eq!(good(&[]), 100.0);
+    assert!(good(&["--fault", "slow-engine:prefill,20,1m..4m"]) < 95.0);
+    assert!(good(&["--fault", "lost-worker:decode,2m"]) < 100.0);
+    assert!(good(&["--prefill-factor", "6"]) < 60.0);
+}
