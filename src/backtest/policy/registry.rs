@@ -51,7 +51,7 @@ impl Knobs<'_> {
 
     /// For a fleet that the rule is not made for.
     pub(super) fn refuse(&self, expected: &str, found: &str) -> PolicyError {
-        PolicyError::Value {
+        PolicyError::Unfit {
             policy: self.spec.name.clone(),
             expected: expected.to_owned(),
             found: found.to_owned(),

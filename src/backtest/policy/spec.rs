@@ -38,6 +38,16 @@ pub enum PolicyError {
         /// All that it has.
         known: String,
     },
+    /// It is not made for this fleet.
+    #[error("policy {policy} needs {expected}, and this fleet has {found}")]
+    Unfit {
+        /// The policy.
+        policy: String,
+        /// What it needs.
+        expected: String,
+        /// What there is.
+        found: String,
+    },
     /// A part that is neither a count nor a knob, or a value out of range.
     #[error("policy {policy}: expected {expected}, found {found:?}")]
     Value {

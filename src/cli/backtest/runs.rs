@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Args;
 use super::suite::Planned;
-use crate::backtest::{RunKey, RunResult, play};
+use crate::backtest::policy::PolicyError;
+use crate::backtest::{PlayError, RunKey, RunResult, play};
 use crate::cli::exit::CliError;
 use crate::cli::progress::Stopwatch;
 use crate::cli::{files, simulate};
@@ -51,7 +52,7 @@ pub(super) fn play_all(args: &Args, planned: Vec<Planned>) -> Result<Vec<RunResu
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.map_or(cores, usize::from).min(mine.len()).max(1);
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let done: Mutex<Vec<(usize, Result<RunResult, CliError>)>> = Mutex::new(Vec::new());
+    let done: Mutex<Vec<(usize, Result<Option<RunResult>, CliError>)>> = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
@@ -74,23 +75,30 @@ pub(super) fn play_all(args: &Args, planned: Vec<Planned>) -> Result<Vec<RunResu
     bar.finish_and_clear();
     let mut done = done.into_inner().unwrap_or_default();
     done.sort_by_key(|(i, _)| *i);
-    done.into_iter().map(|(_, result)| result).collect()
+    done.into_iter().filter_map(|(_, result)| result.transpose()).collect()
 }
 
-fn play_one(args: &Args, run: &Planned) -> Result<RunResult, CliError> {
+/// One run; `None` where the policy is not made for the fleet, which is said.
+fn play_one(args: &Args, run: &Planned) -> Result<Option<RunResult>, CliError> {
     let kept = args.keep.as_ref().map(|dir| dir.join(file_name(args, run)));
     if let Some(path) = kept.as_ref().filter(|path| path.is_file()) {
-        return read_one(path);
+        return read_one(path).map(Some);
     }
     let trace = run.scenario.trace.open()?;
     let case = run.scenario.fleet.case(&trace)?;
     let watch = Stopwatch::start();
-    let mut played =
-        play(&case, &run.policy, &trace, None).map_err(|e| simulate::failed(e, &trace))?;
+    let playing = |step| play(&case, &run.policy, &trace, step);
+    let mut played = match playing(None) {
+        Err(PlayError::Policy(unfit @ PolicyError::Unfit { .. })) => {
+            crate::cli::talk(&format!("left out: {unfit} ({})", trace.name));
+            return Ok(None);
+        }
+        played => played.map_err(|e| simulate::failed(e, &trace))?,
+    };
     if args.output.wants_timelines() {
+        // Now that its length is known.
         let step = (played.ran.score.duration_s / ROWS).max(10.0);
-        played = play(&case, &run.policy, &trace, Some(step))
-            .map_err(|e| simulate::failed(e, &trace))?;
+        played = playing(Some(step)).map_err(|e| simulate::failed(e, &trace))?;
     }
     for objection in &played.objections {
         crate::cli::talk(&format!("{}: the referee objects: {objection}", trace.name));
@@ -112,7 +120,7 @@ fn play_one(args: &Args, run: &Planned) -> Result<RunResult, CliError> {
         let text = serde_json::to_string(&result).context("write a run as JSON")?;
         files::write(&path, &text)?;
     }
-    Ok(result)
+    Ok(Some(result))
 }
 
 /// A name that says what it is, and differs where anything does.
