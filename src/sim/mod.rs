@@ -7,6 +7,8 @@ mod metrics;
 mod policy;
 mod time;
 
+#[cfg(test)]
+pub(crate) use metrics::fixture;
 pub use metrics::{Counter, Family, Gauge, Histogram, Metrics};
 pub use policy::{EngineView, Orders, PassView, Policy, PoolView, Target, View};
 pub use time::SimTime;

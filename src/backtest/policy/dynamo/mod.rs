@@ -1,0 +1,3 @@
+//! tmp
+mod capacity;
+pub(super) use capacity::Engine;
