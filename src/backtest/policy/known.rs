@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::spec::{PolicyError, PolicySpec};
-use super::{hpa, keda, kpa, llm_d, wva};
+use super::{dynamo, hpa, keda, kpa, llm_d, wva};
 use crate::backtest::Setting;
 use crate::sim::Policy;
 use crate::units::{floor_to_u32, round_to_u64};
@@ -47,8 +47,19 @@ pub struct Known {
 pub(super) type Build = fn(&Knobs, &Setting) -> Result<Box<dyn Policy>, PolicyError>;
 
 /// Every rival, by name.
-pub static KNOWN: [Known; 7] =
-    [hpa::CPU, hpa::QUEUE, hpa::TTFT, keda::KEDA, kpa::KPA, llm_d::LLM_D, wva::WVA];
+pub static KNOWN: [Known; 11] = [
+    dynamo::V09,
+    dynamo::MIXED,
+    dynamo::LOAD,
+    dynamo::THROUGHPUT,
+    hpa::CPU,
+    hpa::QUEUE,
+    hpa::TTFT,
+    keda::KEDA,
+    kpa::KPA,
+    llm_d::LLM_D,
+    wva::WVA,
+];
 
 /// The rival of that name.
 #[must_use]
