@@ -133,8 +133,7 @@ impl Knobs {
         Ok(Self { policy: known.name, values })
     }
 
-    /// The value of a knob that the policy has; a name that it has not is 0, which the test of all
-    /// defaults would show.
+    /// The value of a knob; 0 where the policy has no knob of that name.
     pub(super) fn get(&self, name: &str) -> f64 {
         self.values.get(name).copied().unwrap_or_default()
     }

@@ -4,10 +4,10 @@
 //! of its rule. Where a document leaves something open, the reading that serves the rival better is
 //! taken, and the module of the rival says so. Two things hold for all of them:
 //!
-//! * A count is never ordered above the `max` of its pool or what the budget leaves beside the
+//! * A count is never ordered above the `max` of its pool, nor above what the budget leaves beside the
 //!   other pools' minimum ([`super::Setting::most`]), which is what `maxReplicas` would be set to.
-//!   Only the planners of Dynamo know a budget of several pools; two other autoscalers of one
-//!   deployment may together exceed it, as they do on a cluster.
+//!   Only the planners of Dynamo know a budget of several pools (0.9.0 may exceed it); two objects
+//!   of any other autoscaler may together exceed it, as they do on a cluster.
 //! * "Unknown" follows the rival's own documents, which is often a zero or a hold.
 
 mod dynamo;
@@ -27,3 +27,5 @@ pub use spec::{PolicyError, PolicySpec};
 
 #[cfg(test)]
 mod bench;
+#[cfg(test)]
+mod swarm;

@@ -26,7 +26,7 @@ use std::time::Duration;
 use super::super::known::{Knob, Knobs, Known};
 use super::super::spec::PolicyError;
 use super::predict::Predictor;
-use crate::backtest::{PoolSetting, Setting};
+use crate::backtest::Setting;
 use crate::plan::compat::{
     Corrections, Dynamo09Input, Dynamo09Observed, correct_dynamo_09, size_dynamo_09,
 };
@@ -95,9 +95,9 @@ fn build(knobs: &Knobs, setting: &Setting) -> Result<Box<dyn Policy>, PolicyErro
         gpus: (prefill.gpus, decode.gpus),
         min: prefill.min.min(decode.min).max(Replicas::new(1)),
         budget: setting.budget.unwrap_or(Gpus::new(u32::MAX)),
-        max: [(Role::Prefill, prefill), (Role::Decode, decode)]
+        max: [Role::Prefill, Role::Decode]
             .into_iter()
-            .filter_map(|(role, pool): (Role, &PoolSetting)| Some((role, pool.max?.get())))
+            .filter_map(|role| Some((role, setting.own_max(role)?)))
             .collect(),
     }))
 }

@@ -103,10 +103,6 @@ pub(in crate::backtest::policy) const MIXED: Known = Known {
     build: |knobs, setting| build(knobs, setting, true, true),
 };
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "the shape that the registry takes; other rivals refuse a setting"
-)]
 fn build(
     knobs: &Knobs,
     setting: &Setting,
@@ -127,9 +123,12 @@ fn build(
         band: Band::at_most(setting.budget.map(|b| b.get().into())),
         cap: knobs.count("cap").max(1).into(),
     };
-    let kept = setting.pools.iter();
     Ok(Box::new(Planner {
-        roles: kept.map(|(role, p)| (*role, Engine::of(p), p.max.map(|m| m.get()))).collect(),
+        roles: setting
+            .pools
+            .iter()
+            .map(|(role, p)| (*role, Engine::of(p), setting.own_max(*role)))
+            .collect(),
         bounds: vec![1; lanes.lanes.len()],
         lanes,
         sla,

@@ -58,6 +58,8 @@ impl Behavior {
 /// The count that one external metric proposes (`GetExternalMetricReplicas`,
 /// `GetExternalPerPodMetricReplicas`): a value scales the *ready* replicas, an average value is
 /// divided among as many as it takes. A ratio within the tolerance proposes the count as it is.
+/// The adapter of Dynamo 0.9.0 reports the ordered count as its current one (kubernetes.md), so that
+/// is what an average value is compared over.
 pub(in crate::backtest::policy) fn propose(value: f64, target: Target, pool: PoolView) -> u32 {
     let current = f64::from(pool.desired);
     let kept = |ratio: f64| (ratio - 1.0).abs() <= TOLERANCE;
