@@ -135,11 +135,13 @@ impl Rule {
     }
 }
 
+/// One scrape of a replica: when, KV use, waiting requests.
+type Seen = (SimTime, f64, f64);
+
 struct Wva {
     rule: Rule,
     scalers: BTreeMap<Role, Scaler>,
-    /// Of each replica: when, KV use, waiting requests.
-    seen: BTreeMap<(Role, u32), VecDeque<(SimTime, f64, f64)>>,
+    seen: BTreeMap<(Role, u32), VecDeque<Seen>>,
     /// The published count of each pool.
     wanted: BTreeMap<Role, u32>,
     next_look: SimTime,
