@@ -63,4 +63,12 @@ impl Setting {
             .map_or(UNLIMITED, |b| b.get().saturating_sub(others) / pool.gpus.get().max(1));
         pool.max.map_or(of_budget, |max| max.get().min(of_budget))
     }
+
+    /// The most replicas of a pool for a policy that keeps to the budget by itself: `max` alone, or
+    /// a thousand where there is no budget either.
+    #[must_use]
+    pub fn own_max(&self, role: Role) -> Option<u32> {
+        let max = self.pools.get(&role)?.max.map(Replicas::get);
+        if self.budget.is_some() { max } else { Some(self.most(role)) }
+    }
 }

@@ -11,7 +11,7 @@ use super::exit::{CliError, Exit};
 use super::progress::Watched;
 use super::traces::Trace;
 use super::{files, say, simulate};
-use crate::backtest::policy::{PolicySpec, rival};
+use crate::backtest::policy::{PolicySpec, known, make};
 use crate::backtest::report::{self, FrontierPoint};
 use crate::backtest::{Case, play};
 use crate::units::{Percentile, Role, round_to_u32};
@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// Values of the knob, in place of the published ones; for one policy.
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
     values: Vec<f64>,
-    /// The knob to sweep; the first one of the policy without it.
+    /// The knob to sweep; the one that trades GPUs for good requests without it.
     #[arg(long, value_name = "KNOB")]
     knob: Option<String>,
     /// Form of the answer.
@@ -142,14 +142,22 @@ fn sweep(
             }
         }
         name => {
-            let rival =
-                rival(name).map_err(|e| CliError::new(Exit::BadInput, anyhow::Error::new(e)))?;
-            let wanted = args.knob.as_deref();
-            let knob = rival
-                .knobs
-                .iter()
-                .find(|k| wanted.is_none_or(|w| w == k.name))
-                .ok_or_else(|| CliError::bad_input(format!("{name} has no such knob")))?;
+            let rival = known(name).ok_or_else(|| {
+                // Its own message has the nearest name.
+                let error = make(policy, &case.setting).err();
+                error.map_or_else(
+                    || CliError::bad_input(format!("policy {name} is not known")),
+                    |e| CliError::new(Exit::BadInput, anyhow::Error::new(e)),
+                )
+            })?;
+            let wanted = args.knob.as_deref().unwrap_or(rival.frontier);
+            let knob = rival.knobs.iter().find(|k| k.name == wanted).ok_or_else(|| {
+                let all: Vec<&str> = rival.knobs.iter().map(|k| k.name).collect();
+                CliError::bad_input(format!(
+                    "{name} has no knob {wanted}; it has {}",
+                    all.join(", ")
+                ))
+            })?;
             for value in values(knob.sweep) {
                 let mut spec = policy.clone();
                 spec.knobs.insert(knob.name.to_owned(), value);

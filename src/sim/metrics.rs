@@ -5,6 +5,8 @@
 //! last scrape, with latencies in the buckets of Dynamo's histograms, and rates extrapolated to the
 //! edges of the window the way Prometheus does it.
 
+#[cfg(test)]
+pub(crate) mod fixture;
 mod histogram;
 
 pub use histogram::Histogram;

@@ -19,6 +19,8 @@ mod world;
 pub use config::{Router, SimConfig, SimPool, Startup};
 pub use fault::Fault;
 pub use load::{Closed, Load, Open};
+#[cfg(test)]
+pub(crate) use metrics::fixture;
 pub use metrics::{Counter, Family, Gauge, Histogram, Metrics};
 pub use outcome::{End, Ended, SimError, Sink, Summary};
 pub use policy::{EngineView, Orders, PassView, Policy, PoolView, Target, View};

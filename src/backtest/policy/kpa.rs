@@ -1,92 +1,141 @@
-//! Knative's pod autoscaler.
+//! The pod autoscaler of Knative, on concurrency.
 //!
-//! Every 2 s: replicas for the concurrency of the last 60 s (stable) and of the last 6 s (panic). When
-//! the panic figure is twice what is ready it panics for a stable window: it never shrinks then, and
-//! takes the larger answer. At most 1000 times up and to a half down in one step. Knative is told a
-//! concurrency target; here it is the one that the profile allows within the promise: for decode the
-//! largest batch at the ITL, for prefill the prompts that are read within the TTFT.
+//! Source: Knative Serving, `pkg/autoscaler/scaling/autoscaler.go` and the documentation of
+//! "Autoscaling concepts" and its ConfigMap (techniques.md 1.9). As built:
+//!
+//! * Every 2 s: requests at once, averaged over 60 s (stable) and over a tenth of it (panic), over
+//!   the target of a replica, rounded up; at most 1000 times and at least half of the ready.
+//! * Panic begins when the panic count is twice the ready ones, holds for a stable window after the
+//!   last such moment, and never shrinks. A fleet of more than one starts in panic (`#4795`).
+//! * The target: what a replica takes at the promise by the profile, for the first lengths observed,
+//!   times the target utilisation of 70 %. Knative's own default of 100 says nothing about an
+//!   engine; an operator who measured once would set this number. Before a request has ended there
+//!   is no target, and nothing is done.
+//! * Of a pair, prefill is scaled by requests without their first token and decode by those past it.
+//! * Knative's sidecars are scraped every second; here concurrency is that of Prometheus' last
+//!   scrapes. Requests are not held back at a sidecar or activator, and scale to zero is off.
+//!
+//! Unknown: no data leaves the count as it is (`ErrNoData`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::PolicyError;
-use super::registry::{Knob, Knobs};
-use crate::backtest::{PoolSetting, Setting};
-use crate::sim::{Family, Orders, Policy, SimTime, View};
-use crate::units::{Millis, Role, ceil_to_u32};
+use super::dynamo::Engine;
+use super::keda::concurrency;
+use super::known::{Knob, Known};
+use crate::sim::{Gauge, Metrics, Orders, Policy, PoolView, SimTime, View};
+use crate::spec::Sla;
+use crate::units::{Role, ceil_to_u32};
 
-const TICK: Duration = Duration::from_secs(2);
-const STABLE: Duration = Duration::from_secs(60);
-/// A tenth of the stable window.
-const PANIC: Duration = Duration::from_secs(6);
-/// Panic begins at this many times of what is ready.
-const PANIC_AT: f64 = 2.0;
-
-pub(super) const KNOBS: &[Knob] = &[Knob {
-    name: "utilisation",
-    default: 0.7,
-    range: (0.01, 1.0),
-    about: "share of the concurrency target that is aimed for (target-utilization-percentage)",
-    sweep: &[0.2, 0.3, 0.5, 0.7, 0.9],
-}];
-
-#[derive(Debug)]
-struct Pool {
-    setting: PoolSetting,
-    max: u32,
-    seen: VecDeque<(SimTime, f64)>,
-    panicking: Option<SimTime>,
-    most: u32,
-}
-
-#[derive(Debug)]
-struct Kpa {
-    pools: BTreeMap<Role, Pool>,
-    ttft: Millis,
-    itl: Millis,
-    utilisation: f64,
-}
-
-pub(super) fn make(k: &Knobs<'_>, setting: &Setting) -> Result<Box<dyn Policy>, PolicyError> {
-    let pools = setting
-        .pools
-        .iter()
-        .map(|(role, pool)| {
-            let max = setting.most(*role);
-            let pool = Pool {
-                setting: pool.clone(),
-                max,
-                seen: VecDeque::new(),
-                panicking: None,
-                most: 0,
+pub(super) const KPA: Known = Known {
+    name: "kpa",
+    about: "Knative's autoscaler on requests at once, with its panic mode",
+    source: "Knative Serving, pod autoscaler (KPA)",
+    knobs: &[
+        Knob {
+            name: "utilisation",
+            default: 70.0,
+            about: "target utilisation, percent of what a replica takes at the promise",
+            sweep: &[20.0, 35.0, 50.0, 70.0, 90.0],
+            range: (1.0, 100.0),
+        },
+        Knob {
+            name: "target",
+            default: 0.0,
+            about: "requests at once of a replica, prefill and decode alike; 0 asks the profile",
+            sweep: &[0.0],
+            range: (0.0, 1e6),
+        },
+        Knob {
+            name: "stable",
+            default: 60.0,
+            about: "stable window, seconds",
+            sweep: &[60.0, 120.0, 300.0],
+            range: (6.0, 3600.0),
+        },
+    ],
+    frontier: "utilisation",
+    build: |knobs, setting| {
+        let stable = knobs.seconds("stable");
+        let fixed = Some(knobs.get("target")).filter(|target| *target > 0.0);
+        let pool = |(role, pool): (&Role, &crate::backtest::PoolSetting)| {
+            let pod = Pod {
+                engine: Engine::of(pool),
+                target: fixed,
+                min: pool.min.get().max(1),
+                max: setting.most(*role),
+                // A fleet of more than one begins as if it had just panicked.
+                panic: (pool.initial.get() > 1).then_some((SimTime::ZERO, pool.initial.get())),
             };
-            (*role, pool)
-        })
-        .collect();
-    let (ttft, itl) = (setting.sla.ttft, setting.sla.itl);
-    Ok(Box::new(Kpa { pools, ttft, itl, utilisation: k.get("utilisation") }))
+            (*role, pod)
+        };
+        Ok(Box::new(Kpa {
+            pods: setting.pools.iter().map(pool).collect(),
+            sla: setting.sla,
+            utilisation: knobs.get("utilisation") / 100.0,
+            stable,
+        }))
+    },
+};
+
+/// `tick-interval`.
+const TICK: Duration = Duration::from_secs(2);
+/// `panic-window-percentage` 10, as a divisor.
+const PANIC_PART: u32 = 10;
+/// `panic-threshold-percentage` 200.
+const PANIC_AT: f64 = 2.0;
+/// `max-scale-up-rate`.
+const UP: f64 = 1000.0;
+/// `max-scale-down-rate`.
+const DOWN: f64 = 2.0;
+
+struct Pod {
+    engine: Engine,
+    /// Requests at once of a replica.
+    target: Option<f64>,
+    min: u32,
+    max: u32,
+    /// Since when, and the most wanted in it.
+    panic: Option<(SimTime, u32)>,
 }
 
-/// Requests that one replica holds within the promise.
-fn concurrency(
-    role: Role,
-    pool: &PoolSetting,
-    ttft: Millis,
-    itl: Millis,
-    lengths: (f64, f64),
-) -> f64 {
-    let (isl, osl) = lengths;
-    let context = isl + osl / 2.0;
-    let batch = || {
-        let slots = f64::from(pool.limits.max_num_seqs);
-        pool.engine.decode().largest_batch(itl, context).unwrap_or(1.0).min(slots)
-    };
-    let prompts = || (ttft.get() / pool.engine.prefill().ttft(isl).value.get().max(1e-9)).floor();
+struct Kpa {
+    pods: BTreeMap<Role, Pod>,
+    sla: Sla,
+    utilisation: f64,
+    stable: Duration,
+}
+
+/// Mean requests at once of a role.
+fn at_once(metrics: &Metrics, role: Role, window: Duration) -> Option<f64> {
+    let mean = |gauge| metrics.gauge_mean(gauge, window);
     match role {
-        Role::Prefill => prompts(),
-        Role::Decode | Role::Aggregated => batch(),
+        Role::Prefill => mean(Gauge::Queued),
+        Role::Decode => Some((mean(Gauge::Inflight)? - mean(Gauge::Queued)?).max(0.0)),
+        Role::Aggregated => mean(Gauge::Inflight),
     }
-    .max(1.0)
+}
+
+impl Pod {
+    /// `Scale` of the autoscaler, from the two averages over the target.
+    fn wanted(&mut self, now: SimTime, pool: PoolView, loads: [f64; 2], stable: Duration) -> u32 {
+        let ready = f64::from(pool.ready.max(1));
+        let (least, most) = ((ready / DOWN).floor(), (ready * UP).ceil());
+        let [calm, panic] = loads.map(|load| ceil_to_u32(load.ceil().max(least).min(most)));
+        if loads[1].ceil() / ready >= PANIC_AT {
+            self.panic = Some((now, self.panic.map_or(0, |p| p.1)));
+        } else if self.panic.is_some_and(|(since, _)| since.plus(stable) < now) {
+            self.panic = None;
+        }
+        let wanted = match &mut self.panic {
+            None => calm,
+            Some((_, highest)) => {
+                *highest = (*highest).max(calm).max(panic);
+                *highest
+            }
+        };
+        wanted.clamp(self.min, self.max.max(self.min))
+    }
 }
 
 impl Policy for Kpa {
@@ -96,54 +145,97 @@ impl Policy for Kpa {
 
     fn decide(&mut self, view: &View<'_>) -> Orders {
         let mut orders = Orders::none(view.now.plus(TICK));
-        let lengths = match (
-            view.metrics.mean(Family::Isl, STABLE),
-            view.metrics.mean(Family::Osl, STABLE),
-        ) {
-            (Some(isl), Some(osl)) => (isl, osl),
-            _ => return orders,
-        };
-        for (role, pool) in &mut self.pools {
-            let now: f64 = view
-                .engines_of(*role)
-                .map(|e| {
-                    f64::from(e.running + e.waiting)
-                        + f64::from(u8::from(e.running == 0 && e.waiting_prefill_tokens > 0))
-                })
-                .sum();
-            pool.seen.push_back((view.now, now));
-            pool.seen.retain(|(at, _)| at.plus(STABLE) > view.now);
-            let mean = |window: Duration| {
-                let within: Vec<f64> =
-                    pool.seen.iter().filter(|s| s.0.plus(window) > view.now).map(|s| s.1).collect();
-                within.iter().sum::<f64>() / within.len().max(1) as f64
-            };
-            let each = concurrency(*role, &pool.setting, self.ttft, self.itl, lengths);
-            let target = each * self.utilisation;
-            let counts = view.pool(*role);
-            let ready = f64::from(counts.ready.max(1));
-            let within = |n: f64| ceil_to_u32(n.min(ready * 1000.0).max((ready / 2.0).floor()));
-            let (stable, panic) = (within(mean(STABLE) / target), within(mean(PANIC) / target));
-            if f64::from(panic) / ready >= PANIC_AT {
-                pool.panicking = Some(view.now);
+        for (role, pod) in &mut self.pods {
+            if pod.target.is_none() {
+                pod.target = concurrency(&pod.engine, *role, view.metrics, &self.sla);
             }
-            if pool.panicking.is_some_and(|since| since.plus(STABLE) <= view.now) {
-                (pool.panicking, pool.most) = (None, 0);
+            let Some(target) = pod.target.map(|t| t * self.utilisation) else { continue };
+            let calm = at_once(view.metrics, *role, self.stable);
+            let panic = at_once(view.metrics, *role, self.stable / PANIC_PART);
+            let (Some(calm), Some(panic)) = (calm, panic) else { continue };
+            let pool = view.pool(*role);
+            let n = pod.wanted(view.now, pool, [calm / target, panic / target], self.stable);
+            if n != pool.desired {
+                let mode = if pod.panic.is_some() { "panic" } else { "stable" };
+                orders.want(*role, n, format!("{mode}: {calm:.1} at once, {panic:.1} of late"));
             }
-            let wanted = if pool.panicking.is_some() {
-                pool.most = pool.most.max(panic).max(stable).max(counts.desired);
-                pool.most
-            } else {
-                stable
-            };
-            let mode = if pool.panicking.is_some() { "panic" } else { "stable" };
-            let min = pool.setting.min.get().max(1);
-            orders.want(
-                *role,
-                wanted.clamp(min, pool.max.max(min)),
-                format!("{mode}: {:.1} requests at a time, {target:.1} a replica", mean(STABLE)),
-            );
         }
         orders
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bench::{Fleet, aggregated, pair, policy, ready, wanted};
+    use super::*;
+    use crate::sim::fixture::Load;
+
+    fn at(s: u64) -> SimTime {
+        SimTime::from_millis(s * 1000)
+    }
+
+    fn pod() -> Pod {
+        let engine = Engine::of(&aggregated().pools[&Role::Aggregated]);
+        Pod { engine, target: Some(1.0), min: 1, max: 100, panic: None }
+    }
+
+    const STABLE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn panic_begins_at_twice_the_ready_and_never_shrinks() {
+        let mut p = pod();
+        assert_eq!(p.wanted(at(10), ready(4), [4.0, 7.0], STABLE), 4, "7 are not twice 4");
+        assert_eq!(p.wanted(at(12), ready(4), [5.0, 7.5], STABLE), 8);
+        assert_eq!(p.wanted(at(14), ready(4), [5.0, 2.0], STABLE), 8);
+        assert_eq!(p.wanted(at(72), ready(8), [5.0, 2.0], STABLE), 8, "a stable window after");
+        assert_eq!(p.wanted(at(74), ready(8), [5.0, 2.0], STABLE), 5);
+    }
+
+    #[test]
+    fn a_tick_halves_at_most() {
+        let mut p = pod();
+        assert_eq!(p.wanted(at(10), ready(9), [1.0, 1.0], STABLE), 4);
+        assert_eq!(p.wanted(at(12), ready(4), [0.0, 0.0], STABLE), 2);
+        assert_eq!(p.wanted(at(14), ready(1), [0.0, 0.0], STABLE), 1);
+    }
+
+    #[test]
+    fn a_fleet_of_two_starts_in_panic_and_shrinks_after_the_window() {
+        let mut kpa = policy("kpa:target=10", &aggregated());
+        let mut fleet = Fleet::new(&[(Role::Aggregated, 2)]);
+        fleet.source.run(60, &Load { inflight: 6, ..Load::default() });
+        fleet.now = 60;
+        assert_eq!(wanted(&fleet.ask(kpa.as_mut()), Role::Aggregated), None);
+        fleet.now = 62;
+        assert_eq!(wanted(&fleet.ask(kpa.as_mut()), Role::Aggregated), Some(1), "6 of 7 at once");
+    }
+
+    #[test]
+    fn a_pair_is_scaled_by_what_waits_and_what_generates() {
+        let mut kpa = policy("kpa", &pair());
+        let mut fleet = Fleet::new(&[(Role::Prefill, 2), (Role::Decode, 2)]);
+        fleet.now = 2;
+        assert!(fleet.ask(kpa.as_mut()).targets.is_empty(), "no lengths, no target");
+        let load = Load {
+            rps: 20.0,
+            finished: 20.0,
+            isl: 3000.0,
+            osl: 150.0,
+            queued: 7,
+            inflight: 1007,
+            ..Load::default()
+        };
+        fleet.source.run(60, &load);
+        fleet.now = 60;
+        let orders = fleet.ask(kpa.as_mut());
+        // Two prompts of 3000 tokens a pass, 70 % of that.
+        assert_eq!(wanted(&orders, Role::Prefill), Some(5));
+        let pool = &pair().pools[&Role::Decode];
+        let most = Engine::of(pool).capacity(Role::Decode, 3000.0, 150.0, &pair().sla).unwrap();
+        let target = f64::from(most.batch) * 0.7;
+        assert_eq!(wanted(&orders, Role::Decode), Some(ceil_to_u32(1000.0 / target)));
+        fleet.up = false;
+        fleet.now = 62;
+        assert!(fleet.ask(kpa.as_mut()).targets.is_empty());
     }
 }

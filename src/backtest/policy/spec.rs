@@ -6,6 +6,9 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::profile::ProfileError;
+use crate::units::Role;
+
 /// `name`, `name:4,3` or `name:knob=value,knob=value`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicySpec {
@@ -38,16 +41,6 @@ pub enum PolicyError {
         /// All that it has.
         known: String,
     },
-    /// It is not made for this fleet.
-    #[error("policy {policy} needs {expected}, and this fleet has {found}")]
-    Unfit {
-        /// The policy.
-        policy: String,
-        /// What it needs.
-        expected: String,
-        /// What there is.
-        found: String,
-    },
     /// A part that is neither a count nor a knob, or a value out of range.
     #[error("policy {policy}: expected {expected}, found {found:?}")]
     Value {
@@ -57,6 +50,30 @@ pub enum PolicyError {
         expected: String,
         /// What is there.
         found: String,
+    },
+    /// The policy is not of those made from a name and knobs alone.
+    #[error("policy {name} is made by the back-test itself, from the trace or the planner")]
+    Reserved {
+        /// The name.
+        name: String,
+    },
+    /// The policy does not serve such a deployment.
+    #[error("policy {policy} cannot scale this deployment: {why}")]
+    Unfit {
+        /// The policy.
+        policy: String,
+        /// What it would need.
+        why: String,
+    },
+    /// The policy reads a performance table in its own way, and cannot read this one.
+    #[error("policy {policy} cannot read the {role} profile")]
+    Profile {
+        /// The policy.
+        policy: String,
+        /// Of which pool.
+        role: Role,
+        /// What is wrong with it.
+        source: ProfileError,
     },
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{Args, Scenario};
 use crate::backtest::OWN;
-use crate::backtest::policy::{PolicySpec, RIVALS};
+use crate::backtest::policy::{KNOWN, PolicySpec};
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::files;
 use crate::spec::parse_duration;
@@ -128,7 +128,7 @@ fn policies(args: &Args, file: Option<&File>) -> Result<Vec<PolicySpec>, CliErro
     let named = file.map(|f| f.policies.clone()).unwrap_or_default();
     let named = if named.is_empty() {
         let own = OWN.iter().map(|(name, _)| *name).filter(|name| *name != "static");
-        own.chain(RIVALS.iter().map(|r| r.name)).map(str::to_owned).collect()
+        own.chain(KNOWN.iter().map(|r| r.name)).map(str::to_owned).collect()
     } else {
         named
     };
