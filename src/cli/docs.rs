@@ -10,6 +10,8 @@ use serde_json::Value;
 
 use super::exit::{self, CliError};
 use super::{files, say};
+use crate::backtest::OWN;
+use crate::backtest::policy::KNOWN;
 use crate::dashboard::metric_table;
 use crate::plan::Reason;
 use crate::spec::json_schema;
@@ -45,6 +47,7 @@ pub fn documents() -> Vec<(&'static str, String)> {
         ("configuration.md", configuration(&json_schema(), example)),
         ("exit-codes.md", exit_codes(&exit::CODES)),
         ("metrics.md", metrics(&metric_table())),
+        ("policies.md", policies()),
         ("reasons.md", reasons(&Reason::CODES)),
     ]
 }
@@ -56,6 +59,38 @@ fn exit_codes(codes: &[(u8, &str, &str)]) -> String {
         "The same for every command. Errors are told on standard error, with a hint where there is \
          something to do.",
         &table("| code | name | meaning |\n|---|---|---|", rows),
+    )
+}
+
+fn policies() -> String {
+    let own = OWN.iter().map(|(name, about)| format!("| `{name}` | {about} | |"));
+    let rivals = KNOWN.iter().map(|k| format!("| `{}` | {} | {} |", k.name, k.about, k.source));
+    let list =
+        table("| policy | what it does | source of its rule |\n|---|---|---|", own.chain(rivals));
+    let knobs = KNOWN.iter().flat_map(|k| {
+        k.knobs.iter().map(|knob| {
+            let swept: Vec<String> = knob.sweep.iter().map(ToString::to_string).collect();
+            let star = if knob.name == k.frontier { "*" } else { "" };
+            format!(
+                "| `{}` | `{}`{star} | {} | {} | {} |",
+                k.name,
+                knob.name,
+                knob.default,
+                swept.join(", "),
+                knob.about
+            )
+        })
+    });
+    let knobs =
+        table("| policy | knob | default | swept over | meaning |\n|---|---|---|---|---|", knobs);
+    page(
+        "Policies",
+        "What `simulate`, `backtest` and `frontier` can play: `--policy NAME` or \
+         `--policy NAME:knob=value,knob=value`. Each rival follows its documented rule; where that \
+         leaves something open, the reading that serves the rival better is taken, and the module \
+         of the rival in `src/backtest/policy` says so. `static-best` and `oracle` take \
+         `target=PERCENT`, the promise without it.",
+        &format!("{list}\n## Knobs\n\n`frontier` sweeps the one with the star.\n\n{knobs}"),
     )
 }
 
