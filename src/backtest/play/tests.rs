@@ -1,1 +1,126 @@
+use std::sync::Arc;
+use std::time::Duration;
 
+use super::*;
+use crate::backtest::{PoolSetting, Setting};
+use crate::profile::library;
+use crate::sim::{EngineTruth, SimConfig, SimPool, Startup, TruthOptions};
+use crate::spec::{EngineLimits, Intervals, Sla};
+use crate::trace::Synthetic;
+use crate::units::{Gpus, Millis, Percentile, Replicas};
+
+struct Drawn(Synthetic);
+
+impl Source for Drawn {
+    type Error = Infallible;
+
+    fn open(
+        &self,
+    ) -> Result<Box<dyn Iterator<Item = Result<Request, Infallible>> + '_>, Infallible> {
+        Ok(Box::new(self.0.requests().map(Ok)))
+    }
+}
+
+fn case(startup: u64, percentile: f64) -> Case {
+    let engine = library::get(library::DEFAULT).unwrap();
+    let limits = EngineLimits::default();
+    let truth = Arc::new(EngineTruth::new(&engine, limits, TruthOptions::default()));
+    let startup = Duration::from_secs(startup);
+    let pool = |initial| SimPool {
+        truth: truth.clone(),
+        gpus: 1,
+        initial,
+        startup: Startup::fixed(startup),
+        drain_limit: None,
+    };
+    let setting = || PoolSetting {
+        engine: engine.clone(),
+        limits,
+        gpus: Gpus::new(1),
+        min: Replicas::new(1),
+        max: None,
+        startup,
+        initial: Replicas::new(1),
+    };
+    let sla = Sla {
+        ttft: Millis::clamped(500.0),
+        itl: Millis::clamped(50.0),
+        percentile: Percentile::new(percentile).unwrap(),
+        ttft_percentile: None,
+        itl_percentile: None,
+    };
+    Case {
+        setting: Setting {
+            sla,
+            pools: [(Role::Prefill, setting()), (Role::Decode, setting())].into(),
+            budget: None,
+            intervals: Intervals::default(),
+        },
+        sim: SimConfig::new([(Role::Prefill, pool(2)), (Role::Decode, pool(1))].into()),
+    }
+}
+
+fn played(case: &Case, policy: &str, load: &str) -> Played {
+    play(case, &policy.parse().unwrap(), &Drawn(load.parse().unwrap()), None).unwrap()
+}
+
+/// Long enough for two swings between one engine and five.
+const SWINGS: &str = "diurnal:rps=30,amplitude=0.9,period=20m,isl=3000,osl=100,for=30m";
+
+#[test]
+fn the_best_static_fleet_keeps_the_promise_and_one_engine_less_does_not() {
+    let case = case(60, 99.0);
+    let best = played(&case, "static-best", SWINGS);
+    assert!(best.ran.score.attainment >= 99.0, "{}", best.note);
+    let counts: Vec<u32> =
+        best.note.split(" + ").map(|p| p.split(' ').next().unwrap().parse().unwrap()).collect();
+    // Decode first, as the roles are ordered, or prefill: the note says which.
+    for i in 0..counts.len() {
+        let mut fewer = counts.clone();
+        fewer[i] -= 1;
+        if fewer[i] > 0 {
+            let policy = format!("static:{},{}", fewer[0], fewer[1]);
+            assert!(played(&case, &policy, SWINGS).ran.score.attainment < 99.0, "{policy}");
+        }
+    }
+}
+
+#[test]
+fn foresight_is_cheaper_than_the_best_static_fleet_and_the_longer_a_start_the_less() {
+    let hours = |startup, policy| {
+        let ran = played(&case(startup, 99.0), policy, SWINGS).ran;
+        assert!(ran.score.attainment >= 99.0);
+        ran.score.gpu_hours
+    };
+    let (fixed, quick, slow) = (hours(60, "static-best"), hours(1, "oracle"), hours(300, "oracle"));
+    assert!(quick < 0.8 * fixed, "{quick} {fixed}");
+    assert!(quick < slow && slow < fixed, "{quick} {slow} {fixed}");
+}
+
+#[test]
+fn ours_is_never_objected_to_and_never_below_the_minimum() {
+    for load in [SWINGS, "square:rps=30,on=5m,off=5m,isl=3000,osl=100,for=20m", "silence:for=1h"] {
+        let ours = played(&case(60, 95.0), "ours", load);
+        assert_eq!(ours.objections, [""; 0], "{load}");
+        assert_eq!(ours.ran.score.lost + ours.ran.score.unfinished, 0, "{load}");
+    }
+}
+
+#[test]
+fn what_cannot_be_played_is_refused() {
+    let refused = |policy: &str| {
+        let spec = policy.parse().unwrap();
+        let drawn = Drawn("poisson:for=1m".parse().unwrap());
+        play(&case(60, 95.0), &spec, &drawn, None).unwrap_err().to_string()
+    };
+    assert!(refused("static:4").contains("static:4,3"), "{}", refused("static:4"));
+    assert!(refused("ours:x=1").contains("no knob"));
+    assert!(refused("oracle:x=1").contains("target"));
+    assert!(refused("orcale").contains("did you mean oracle"));
+}
+
+#[test]
+fn the_names_of_our_own_are_kept_from_the_rivals() {
+    let own: Vec<&str> = OWN.iter().map(|(name, _)| *name).collect();
+    assert_eq!(own, crate::backtest::policy::RESERVED);
+}
