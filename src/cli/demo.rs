@@ -57,7 +57,7 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
     if scenario.trace.traces.is_empty() {
         scenario.trace.traces = LOADS.iter().map(|load| (*load).to_owned()).collect();
     }
-    let trace = scenario.trace.open()?;
+    let trace = scenario.trace.open(&scenario.fleet.promise)?;
     let case = scenario.fleet.case(&trace)?;
     super::talk("looking for the best fleet that never changes, to compare with (seconds) ...");
     let statics = best_fleet(&case, &trace)?;

@@ -61,7 +61,7 @@ const PERCENTILES: [f64; 6] = [80.0, 90.0, 95.0, 98.0, 99.0, 99.7];
 const SHARES: [f64; 6] = [0.5, 0.7, 0.85, 1.0, 1.25, 1.5];
 
 pub(super) fn main(args: &Args) -> Result<(), CliError> {
-    let trace = args.scenario.trace.open()?;
+    let trace = args.scenario.trace.open(&args.scenario.fleet.promise)?;
     let case = args.scenario.fleet.case(&trace)?;
     let policies = if args.policies.is_empty() {
         let default = ["ours", "static", "oracle", "hpa-ttft"];

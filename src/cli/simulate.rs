@@ -59,7 +59,7 @@ enum Format {
 }
 
 pub(super) fn main(args: &Args) -> Result<(), CliError> {
-    let trace = args.trace.open()?;
+    let trace = args.trace.open(&args.fleet.promise)?;
     let case = args.fleet.case(&trace)?;
     let watch = Stopwatch::start();
     let watched = Watched::new(&trace);

@@ -2,16 +2,20 @@
 
 use std::io::{BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::exit::{CliError, Exit};
 use super::files;
-use super::promise::positive;
+use super::promise::{Promise, positive};
 use crate::backtest::Source;
 use crate::forecast::{Band, Demand, Lengths};
-use crate::spec::parse_duration;
+use crate::observe::TrafficStep;
+use crate::prometheus::{Client, Endpoint, Selector, history};
+use crate::spec::{format_duration, parse_duration};
 use crate::trace::{
     Interval, Moments, Problem, Reader, Request, Shape, Synthetic, TraceError, intervals, ops,
+    recalled, unknown,
 };
 
 /// The trace that is used where no load is named.
@@ -26,6 +30,21 @@ pub(super) struct TraceArgs {
     /// ten-minute trace without it.
     #[arg(long = "trace", value_name = "FILE|LOAD", long_help = load_help())]
     pub(super) traces: Vec<String>,
+    /// What a Prometheus remembers, as the load: requests are drawn from its rates and mean lengths.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["traces", "splice"], requires = "dynamo_namespace")]
+    prometheus: Option<String>,
+    /// Value of the label dynamo_namespace to look for in Prometheus.
+    #[arg(long, value_name = "NAME", requires = "prometheus")]
+    dynamo_namespace: Option<String>,
+    /// Value of the label model to look for in Prometheus; every model without it.
+    #[arg(long, value_name = "NAME", requires = "prometheus", hide_short_help = true)]
+    model: Option<String>,
+    /// How far back to look in Prometheus.
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = positive)]
+    last: Duration,
+    /// Length of a step of what Prometheus is asked for; at least four scrapes.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = positive, hide_short_help = true)]
+    history_step: Duration,
     /// Go on with another trace from a time on, as in 10m@other.csv.gz.
     #[arg(long, value_name = "TIME@FILE|LOAD", value_parser = part, hide_short_help = true)]
     splice: Vec<(Duration, String)>,
@@ -89,6 +108,7 @@ enum Origin {
     Shipped,
     File(PathBuf),
     Drawn(Box<Synthetic>),
+    Recalled { name: String, steps: Arc<Vec<TrafficStep>>, seed: u64 },
 }
 
 type Stream<'a> = Box<dyn Iterator<Item = Result<Request, TraceError>> + 'a>;
@@ -110,6 +130,7 @@ impl Origin {
         match self {
             Self::Shipped => SHIPPED.0.to_owned(),
             Self::Drawn(_) => text.to_owned(),
+            Self::Recalled { name, .. } => name.clone(),
             Self::File(path) => path
                 .file_name()
                 .map_or_else(|| text.to_owned(), |name| name.to_string_lossy().into_owned()),
@@ -120,6 +141,9 @@ impl Origin {
         let io = |source| TraceError { line: 1, problem: Problem::Io { source } };
         let input: Box<dyn Read> = match self {
             Self::Drawn(load) => return Ok(Box::new(load.requests().map(Ok))),
+            Self::Recalled { steps, seed, name: _ } => {
+                return Ok(Box::new(recalled(steps, Lengths::ASSUMED_CV2.sqrt(), *seed).map(Ok)));
+            }
             Self::Shipped => Box::new(Cursor::new(SHIPPED.1)),
             Self::File(path) => Box::new(files::open_raw(path).map_err(io)?),
         };
@@ -139,9 +163,14 @@ pub(super) struct Trace {
 
 impl TraceArgs {
     /// The trace; refused here already where a file cannot be opened or is none.
-    pub(super) fn open(&self) -> Result<Trace, CliError> {
+    pub(super) fn open(&self, promise: &Promise) -> Result<Trace, CliError> {
         let mut names = Vec::new();
         let mut over = Vec::new();
+        if let Some(url) = &self.prometheus {
+            let origin = self.recall(url, promise)?;
+            names.push(origin.name(""));
+            over.push(origin);
+        }
         for text in &self.traces {
             let origin = Origin::of(text)?;
             names.push(origin.name(text));
@@ -157,6 +186,50 @@ impl TraceArgs {
             .map(|(at, text)| Ok((*at, Origin::of(text)?)))
             .collect::<Result<_, CliError>>()?;
         Ok(Trace { name: names.join(" + "), over, after, args: self.clone() })
+    }
+}
+
+impl TraceArgs {
+    /// Asks a Prometheus for its history.
+    fn recall(&self, url: &str, promise: &Promise) -> Result<Origin, CliError> {
+        let config = promise.config()?;
+        let endpoint = match &config.prometheus {
+            Some(source) => Endpoint { url: url.to_owned(), ..super::run::endpoint(source) },
+            None => Endpoint { url: url.to_owned(), ..Endpoint::default() },
+        };
+        let selector = Selector {
+            dynamo_namespace: self.dynamo_namespace.clone().unwrap_or_default(),
+            model: self.model.clone(),
+        };
+        let now = crate::controllers::clock::now();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(anyhow::Error::new)?;
+        let steps = runtime.block_on(async {
+            let client = Client::new(endpoint).await?;
+            history(&client, &selector, now.minus(self.last), now, self.history_step).await
+        });
+        let steps = steps.map_err(|e| super::predict::unanswered(e))?;
+        let name = format!("{} in {url}", selector.dynamo_namespace);
+        // What was before the first request ever counted is no gap.
+        let first = steps.iter().position(|s| s.arrivals.is_some()).unwrap_or(steps.len());
+        let steps = steps[first..].to_vec();
+        match unknown(&steps) {
+            None => {
+                return Err(CliError::bad_input(format!(
+                    "{name}: expected requests and their lengths within the last {}, found none",
+                    format_duration(self.last)
+                ))
+                .hint("check --dynamo-namespace and --model, or look further back with --last"));
+            }
+            Some(gap) if !gap.is_zero() => super::talk(&format!(
+                "note: {name}: nobody counted for {} in all, which is played as no load",
+                format_duration(gap)
+            )),
+            Some(_) => {}
+        }
+        Ok(Origin::Recalled { name, steps: Arc::new(steps), seed: self.trace_seed })
     }
 }
 

@@ -10,4 +10,4 @@ mod traffic;
 pub use crate::units::Role;
 pub use inventory::{Inventory, PoolInventory, StuckReplica};
 pub use signal::{Missing, Signal};
-pub use traffic::{LatencySignals, Observation, Traffic};
+pub use traffic::{LatencySignals, Observation, Traffic, TrafficStep};

@@ -77,3 +77,18 @@ pub struct Observation {
     /// The replicas.
     pub inventory: Inventory,
 }
+
+/// The load of one stretch of time, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrafficStep {
+    /// Its beginning.
+    pub start: Timestamp,
+    /// How long it lasts.
+    pub length: Duration,
+    /// Requests that arrived; `None` where nobody counted, which is not 0.
+    pub arrivals: Option<PerSecond>,
+    /// Mean prompt; `None` where nothing was counted.
+    pub isl: Option<Tokens>,
+    /// Mean output.
+    pub osl: Option<Tokens>,
+}

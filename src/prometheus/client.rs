@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use reqwest::{StatusCode, Url, header, redirect};
 
-use super::decode::excerpt;
+use super::decode::{Series, decode_matrix, excerpt};
 use super::{Answer, DecodeError, PrometheusError, decode_answer};
+use crate::units::Timestamp;
 
 /// The longest answer that is read. One of ours has 22 short rows (3 kB); a megabyte leaves room for
 /// the long label values and warnings of others and bounds what a wrong address can make us hold.
@@ -70,6 +71,8 @@ pub struct Client {
     endpoint: Endpoint,
     /// Of `/api/v1/query`, with the extra parameters.
     query_url: Url,
+    /// Of `/api/v1/query_range`, the same.
+    range_url: Url,
     /// The base address without secrets, for messages.
     shown: String,
 }
@@ -105,13 +108,17 @@ impl Client {
         }
         let http = builder.build().map_err(client_error)?;
 
-        let mut query_url = base;
-        let path = format!("{}/api/v1/query", query_url.path().trim_end_matches('/'));
-        query_url.set_path(&path);
-        if !endpoint.extra_query_params.is_empty() {
-            query_url.query_pairs_mut().extend_pairs(&endpoint.extra_query_params);
-        }
-        Ok(Self { http, endpoint, query_url, shown })
+        let of = |name: &str| {
+            let mut url = base.clone();
+            let path = format!("{}/api/v1/{name}", url.path().trim_end_matches('/'));
+            url.set_path(&path);
+            if !endpoint.extra_query_params.is_empty() {
+                url.query_pairs_mut().extend_pairs(&endpoint.extra_query_params);
+            }
+            url
+        };
+        let (query_url, range_url) = (of("query"), of("query_range"));
+        Ok(Self { http, endpoint, query_url, range_url, shown })
     }
 
     /// The address, without secrets.
@@ -122,7 +129,31 @@ impl Client {
 
     /// Evaluates `query` at the present time of Prometheus.
     pub async fn query(&self, query: &str) -> Result<Answer, PrometheusError> {
-        let mut request = self.http.post(self.query_url.clone()).form(&[("query", query)]);
+        self.ask(&self.query_url, &[("query", query)], decode_answer).await
+    }
+
+    /// Evaluates `query` from one time to another (both included), `step` apart. Prometheus answers
+    /// at most 11,000 points.
+    pub async fn query_range(
+        &self,
+        query: &str,
+        from: Timestamp,
+        to: Timestamp,
+        step: Duration,
+    ) -> Result<Vec<Series>, PrometheusError> {
+        let seconds = |t: Timestamp| (t.as_millis() as f64 / 1e3).to_string();
+        let (from, to, step) = (seconds(from), seconds(to), step.as_secs_f64().to_string());
+        let form = [("query", query), ("start", &from), ("end", &to), ("step", &step)];
+        self.ask(&self.range_url, &form, decode_matrix).await
+    }
+
+    async fn ask<T>(
+        &self,
+        url: &Url,
+        form: &[(&str, &str)],
+        decode: fn(&[u8]) -> Result<T, DecodeError>,
+    ) -> Result<T, PrometheusError> {
+        let mut request = self.http.post(url.clone()).form(form);
         if let Some(token) = self.token().await? {
             request = request.bearer_auth(token);
         }
@@ -136,7 +167,7 @@ impl Client {
         }
         let location = response.headers().get(header::LOCATION).cloned();
         let body = self.body(&mut response).await?;
-        match decode_answer(&body) {
+        match decode(&body) {
             Ok(answer) if status.is_success() => Ok(answer),
             // Errors of the query itself come with 400, 422 or 503 and say so in their body.
             Err(source @ DecodeError::Query { .. }) => {

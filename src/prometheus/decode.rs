@@ -27,6 +27,15 @@ pub struct Answer {
     pub infos: Vec<String>,
 }
 
+/// One row of a range.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Seconds since the epoch, and the value then; NaN and the infinities are values.
+    pub points: Vec<(f64, f64)>,
+}
+
 /// Why an answer could not be read.
 #[derive(Debug, Error)]
 pub enum DecodeError {
@@ -86,8 +95,14 @@ struct Row {
     value: (f64, String),
 }
 
-/// Reads the body of an answer to an instant query.
-pub fn decode_answer(body: &[u8]) -> Result<Answer, DecodeError> {
+#[derive(Deserialize)]
+struct RangeRow {
+    metric: BTreeMap<String, String>,
+    values: Vec<(f64, String)>,
+}
+
+/// The data of an answer, with what the source says beside it.
+fn open(body: &[u8]) -> Result<(Data, Vec<String>, Vec<String>), DecodeError> {
     let not_json = |source| DecodeError::Json { excerpt: excerpt(body), source };
     let envelope: Envelope = serde_json::from_slice(body).map_err(not_json)?;
     if envelope.status != "success" {
@@ -96,9 +111,34 @@ pub fn decode_answer(body: &[u8]) -> Result<Answer, DecodeError> {
             message: envelope.error.unwrap_or_else(|| "no message".to_owned()),
         });
     }
-    let Some(Data { result_type, result }) = envelope.data else {
+    let Some(data) = envelope.data else {
         return Err(DecodeError::Shape { found: "no data".to_owned() });
     };
+    Ok((data, envelope.warnings.unwrap_or_default(), envelope.infos.unwrap_or_default()))
+}
+
+/// Reads the body of an answer to a range query.
+pub fn decode_matrix(body: &[u8]) -> Result<Vec<Series>, DecodeError> {
+    let (Data { result_type, result }, ..) = open(body)?;
+    if result_type != "matrix" {
+        return Err(DecodeError::Shape { found: format!("a {result_type}") });
+    }
+    let not_json = |source| DecodeError::Json { excerpt: excerpt(body), source };
+    let rows: Vec<RangeRow> = serde_json::from_value(result).map_err(not_json)?;
+    rows.into_iter()
+        .map(|RangeRow { metric, values }| {
+            let points = values.iter().map(|value| {
+                sample(BTreeMap::new(), value).map(|Sample { at, value, .. }| (at, value))
+            });
+            Ok(Series { labels: metric, points: points.collect::<Result<_, _>>()? })
+        })
+        .collect()
+}
+
+/// Reads the body of an answer to an instant query.
+pub fn decode_answer(body: &[u8]) -> Result<Answer, DecodeError> {
+    let not_json = |source| DecodeError::Json { excerpt: excerpt(body), source };
+    let (Data { result_type, result }, warnings, infos) = open(body)?;
     let samples = match result_type.as_str() {
         "vector" => {
             let rows: Vec<Row> = serde_json::from_value(result).map_err(not_json)?;
@@ -110,11 +150,7 @@ pub fn decode_answer(body: &[u8]) -> Result<Answer, DecodeError> {
         }
         other => return Err(DecodeError::Shape { found: format!("a {other}") }),
     };
-    Ok(Answer {
-        samples,
-        warnings: envelope.warnings.unwrap_or_default(),
-        infos: envelope.infos.unwrap_or_default(),
-    })
+    Ok(Answer { samples, warnings, infos })
 }
 
 fn sample(

@@ -8,14 +8,16 @@
 mod client;
 mod decode;
 mod error;
+mod history;
 mod observer;
 mod preflight;
 mod query;
 mod traffic;
 
 pub use client::{Client, Endpoint};
-pub use decode::{Answer, DecodeError, Sample, decode_answer};
+pub use decode::{Answer, DecodeError, Sample, Series, decode_answer, decode_matrix};
 pub use error::PrometheusError;
+pub use history::{decode_history, history};
 pub use observer::{Observer, Sighting};
 pub use preflight::{Preflight, SeriesCheck, explain_queries};
 pub use query::{PART_LABEL, Part, Question, Selector, part_query, union_query};

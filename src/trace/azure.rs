@@ -31,9 +31,10 @@ pub(super) fn parse(line: &str) -> Result<Request, Problem> {
     Ok(Request { at: Timestamp::from_millis(at), isl, osl, prefix_hit: None })
 }
 
-/// Milliseconds since 1970, what is finer rounded down. A zone behind the time is refused: all lines
-/// of a file are of one.
+/// Milliseconds since 1970, what is finer rounded down. The files of 2024 have `+00:00` behind the
+/// time; any other zone is refused.
 fn millis(text: &str) -> Option<i64> {
+    let text = text.strip_suffix("+00:00").or_else(|| text.strip_suffix('Z')).unwrap_or(text);
     let (date, time) = text.split_once([' ', 'T'])?;
     let [year, month, day] = numbers(date, '-')?;
     let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
@@ -89,7 +90,7 @@ mod tests {
 
     #[test]
     fn times_count_from_the_first_request_over_midnight_and_leap_days() {
-        let lines = "2024-02-28 23:59:59.9990000,374,44\n2024-02-29 00:00:00,396,109\n\
+        let lines = "2024-02-28 23:59:59.9990000,374,44\n2024-02-29 00:00:00+00:00,396,109\n\
                      2024-03-01 00:00:00.5,1,2\n";
         let at: Vec<i64> = read(lines).unwrap().iter().map(|r| r.at.as_millis()).collect();
         assert_eq!(at, [0, 1, 86_400_501]);

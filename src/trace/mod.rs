@@ -9,11 +9,13 @@ mod error;
 mod interval;
 pub mod ops;
 mod reader;
+mod recalled;
 mod request;
 mod synthetic;
 
 pub use error::{Problem, TraceError};
 pub use interval::{Interval, Intervals, Moments, intervals};
 pub use reader::{Format, Reader};
+pub use recalled::{recalled, unknown};
 pub use request::Request;
 pub use synthetic::{LengthLaw, Requests, Shape, Synthetic, SyntheticError};

@@ -212,7 +212,7 @@ pub struct Requests {
 }
 
 impl LengthLaw {
-    fn draw(&self, rng: &mut Pcg64Mcg) -> u32 {
+    pub(super) fn draw(&self, rng: &mut Pcg64Mcg) -> u32 {
         let mean = if self.cv <= 0.0 {
             self.mean
         } else {

@@ -84,7 +84,7 @@ fn play_one(args: &Args, run: &Planned) -> Result<Option<RunResult>, CliError> {
     if let Some(path) = kept.as_ref().filter(|path| path.is_file()) {
         return read_one(path).map(Some);
     }
-    let trace = run.scenario.trace.open()?;
+    let trace = run.scenario.trace.open(&run.scenario.fleet.promise)?;
     let case = run.scenario.fleet.case(&trace)?;
     let watch = Stopwatch::start();
     let playing = |step| play(&case, &run.policy, &trace, step);

@@ -248,7 +248,7 @@ fn seen(traffic: &Traffic, now: Timestamp, origin: &str) -> Result<Loads, CliErr
     }
 }
 
-fn unanswered(error: PrometheusError) -> CliError {
+pub(in crate::cli) fn unanswered(error: PrometheusError) -> CliError {
     let exit = match &error {
         PrometheusError::Denied { .. } => Exit::Forbidden,
         PrometheusError::Address { .. }

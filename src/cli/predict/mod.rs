@@ -2,6 +2,7 @@
 
 mod answer;
 mod load;
+
 mod text;
 
 use clap::ValueEnum;
@@ -11,6 +12,7 @@ use super::promise::Promise;
 use super::say;
 
 use answer::Prediction;
+pub(super) use load::unanswered;
 
 /// Predicts the fleet that keeps a promise under a load; needs no cluster.
 ///

@@ -207,3 +207,28 @@ async fn what_a_live_prometheus_saw_is_predicted_for() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_a_prometheus_remembers_is_simulated() {
+    let scene = Scene::set("history", graph(true)).await;
+    scene.frontend.set_load(Some(HIGH));
+    let namespace = format!("{}-{DGD}", scene.ns.name());
+    let url = scene.prometheus.url();
+    let args = ["simulate", "--prometheus", &url, "--dynamo-namespace", &namespace];
+    let window = ["--last", "30s", "--history-step", "8s", "--policy", "static:9,3"];
+    eventually("a simulation of the load that was seen", SOON, async || {
+        let mut planner = tokio::process::Command::new(env!("CARGO_BIN_EXE_sla-planner"));
+        let done = planner.args(args).args(window).args(["--format", "json"]).output().await;
+        let done = done.expect("it runs");
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        let answer: serde_json::Value =
+            serde_json::from_slice(&done.stdout).map_err(|e| format!("{e}: {said}"))?;
+        let requests = answer["requests"].as_u64().unwrap_or(0);
+        if requests > 100 && answer["attainment"].as_f64() > Some(0.0) {
+            Ok(())
+        } else {
+            Err(answer.to_string())
+        }
+    })
+    .await;
+}
