@@ -11,6 +11,14 @@
 //! `cli`, `run`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly"))]
 
+/// Writes formatted text behind a `String`, which cannot fail.
+macro_rules! put {
+    ($out:expr, $($text:tt)*) => {{
+        use std::fmt::Write as _;
+        write!($out, $($text)*).expect("writing to a String cannot fail");
+    }};
+}
+
 pub mod backtest;
 pub mod check;
 pub mod forecast;

@@ -20,15 +20,16 @@ pub const OWN: [(&str, &str); 4] = [
     ("oracle", "a schedule made with perfect foresight, the start-up time respected"),
 ];
 
+/// Requests by growing arrival.
+pub type Requests<'a, E> = Box<dyn Iterator<Item = Result<Request, E>> + 'a>;
+
 /// A trace that can be read as often as needed.
 pub trait Source {
     /// Why it cannot be read.
     type Error;
 
     /// From its beginning.
-    fn open(
-        &self,
-    ) -> Result<Box<dyn Iterator<Item = Result<Request, Self::Error>> + '_>, Self::Error>;
+    fn open(&self) -> Result<Requests<'_, Self::Error>, Self::Error>;
 }
 
 /// Why a policy cannot be played. The text fits after "failed to".

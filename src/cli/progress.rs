@@ -20,6 +20,7 @@ impl Stopwatch {
         Self(Instant::now())
     }
 
+    #[expect(clippy::disallowed_methods, reason = "how long a simulation took is for people only")]
     pub(super) fn elapsed(self) -> Duration {
         self.0.elapsed()
     }
@@ -59,7 +60,7 @@ impl Source for Watched<'_> {
         let requests = self.trace.open()?;
         Ok(Box::new(requests.inspect(move |request| {
             seen += 1;
-            if seen % EVERY == 0
+            if seen.is_multiple_of(EVERY)
                 && let Ok(request) = request
             {
                 let hours = request.at.as_millis() as f64 / 3.6e6;

@@ -191,21 +191,30 @@ fn render(case: &Case, played: &Played, result: &RunResult) -> String {
         score.good_per_gpu_hour,
     );
     let spells = score.recovery;
-    out.push_str(&format!(
+    put!(
+        out,
         "{} changes of a count ({:.1} an hour, {:.1} of them back), at most {} GPUs\n",
-        score.changes, score.changes_per_hour, score.reversals_per_hour, score.peak_gpus
-    ));
+        score.changes,
+        score.changes_per_hour,
+        score.reversals_per_hour,
+        score.peak_gpus
+    );
     if spells.spells > 0 {
-        out.push_str(&format!(
+        put!(
+            out,
             "promise broken in {} spells, {:.0} s on average, {:.0} s the longest\n",
-            spells.spells, spells.mean_s, spells.longest_s
-        ));
+            spells.spells,
+            spells.mean_s,
+            spells.longest_s
+        );
     }
     if score.lost + score.unfinished > 0 {
-        out.push_str(&format!(
+        put!(
+            out,
             "{} requests lost, {} without an answer at the end\n",
-            score.lost, score.unfinished
-        ));
+            score.lost,
+            score.unfinished
+        );
     }
     out
 }

@@ -210,7 +210,7 @@ impl TraceArgs {
             let client = Client::new(endpoint).await?;
             history(&client, &selector, now.minus(self.last), now, self.history_step).await
         });
-        let steps = steps.map_err(|e| super::predict::unanswered(e))?;
+        let steps = steps.map_err(super::predict::unanswered)?;
         let name = format!("{} in {url}", selector.dynamo_namespace);
         // What was before the first request ever counted is no gap.
         let first = steps.iter().position(|s| s.arrivals.is_some()).unwrap_or(steps.len());

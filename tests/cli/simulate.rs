@@ -199,7 +199,8 @@ fn a_torn_gzip_is_said_with_its_line() {
     let dir = tempfile::tempdir().unwrap();
     let mut text = String::from("timestamp_ms,input_length,output_length\n");
     for i in 0..20_000 {
-        text.push_str(&format!("{},{},{}\n", i * 7, 100 + i % 977, 1 + i % 211));
+        let line = format!("{},{},{}\n", i * 7, 100 + i % 977, 1 + i % 211);
+        text.push_str(&line);
     }
     let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     gz.write_all(text.as_bytes()).unwrap();

@@ -31,7 +31,7 @@ fn decode_share(truth: &EngineTruth, request: &Request, batch: f64) -> f64 {
 impl Need {
     /// Of `requests` on the fleet of `case`.
     pub(super) fn of(case: &Case, requests: &[Request]) -> Self {
-        let last = requests.last().map_or(0.0, |r| seconds(r));
+        let last = requests.last().map_or(0.0, seconds);
         let steps = place(last / STEP_S) + 1;
         let itl = case.setting.sla.itl.get();
         let mean_context = mean(requests, |r| f64::from(r.isl) + f64::from(r.osl) / 2.0);

@@ -73,7 +73,7 @@ pub enum PolicyError {
         /// Of which pool.
         role: Role,
         /// What is wrong with it.
-        source: ProfileError,
+        source: Box<ProfileError>,
     },
 }
 

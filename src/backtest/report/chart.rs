@@ -127,14 +127,15 @@ impl Chart {
         let chart = Self { svg: String::new(), height, until: until.max(1.0), axis };
         for tick in axis.ticks() {
             let y = chart.y(tick);
-            svg.push_str(&format!(
+            put!(
+                svg,
                 "<line class='g' x1='{LEFT}' x2='{:.0}' y1='{y:.1}' y2='{y:.1}'/><text class='a e' \
                  x='{:.0}' y='{:.1}'>{}</text>",
                 WIDTH - RIGHT,
                 LEFT - 6.0,
                 y + 4.0,
                 short(tick)
-            ));
+            );
         }
         for i in 0..=6 {
             let at = chart.until * f64::from(i) / 6.0;
@@ -145,12 +146,13 @@ impl Chart {
             } else {
                 "a m"
             };
-            svg.push_str(&format!(
+            put!(
+                svg,
                 "<text class='{anchor}' x='{:.1}' y='{:.0}'>{}</text>",
                 chart.x(at),
                 height - 6.0,
                 time(at, chart.until)
-            ));
+            );
         }
         Self { svg, ..chart }
     }
@@ -174,9 +176,9 @@ impl Chart {
             };
             let (x, y) = (self.x(*at), self.y(*value));
             match (pen_up, steps) {
-                (true, _) => path.push_str(&format!("M{x:.1} {y:.1}")),
-                (false, true) => path.push_str(&format!("H{x:.1}V{y:.1}")),
-                (false, false) => path.push_str(&format!("L{x:.1} {y:.1}")),
+                (true, _) => put!(path, "M{x:.1} {y:.1}"),
+                (false, true) => put!(path, "H{x:.1}V{y:.1}"),
+                (false, false) => put!(path, "L{x:.1} {y:.1}"),
             }
             pen_up = false;
         }
@@ -186,13 +188,13 @@ impl Chart {
     /// A line of a class, through the largest value of each column.
     pub(super) fn line(&mut self, class: &str, points: &[(f64, Option<f64>)]) {
         let path = self.path(&thinned(points), false);
-        self.svg.push_str(&format!("<path class='l {class}' d='{path}'/>"));
+        put!(self.svg, "<path class='l {class}' d='{path}'/>");
     }
 
     /// Steps of a class.
     pub(super) fn steps(&mut self, class: &str, points: &[(f64, Option<f64>)]) {
         let path = self.path(&thinned(points), true);
-        self.svg.push_str(&format!("<path class='l {class}' d='{path}'/>"));
+        put!(self.svg, "<path class='l {class}' d='{path}'/>");
     }
 
     /// The area between two series.
@@ -209,29 +211,31 @@ impl Chart {
         corners.extend(known(low).into_iter().rev());
         let corners: Vec<String> =
             corners.iter().map(|(at, v)| format!("{:.1},{:.1}", self.x(*at), self.y(*v))).collect();
-        self.svg.push_str(&format!("<polygon class='{class}' points='{}'/>", corners.join(" ")));
+        put!(self.svg, "<polygon class='{class}' points='{}'/>", corners.join(" "));
     }
 
     /// A level with its name.
     pub(super) fn level(&mut self, class: &str, value: f64, name: &str) {
         let y = self.y(value);
-        self.svg.push_str(&format!(
+        put!(
+            self.svg,
             "<line class='l {class}' x1='{LEFT}' x2='{0:.0}' y1='{y:.1}' y2='{y:.1}'/><text class='a e' \
              x='{0:.0}' y='{1:.1}'>{2}</text>",
             WIDTH - RIGHT,
             y - 4.0,
             escape(name)
-        ));
+        );
     }
 
     /// A moment, with what a reader who points at it is told.
     pub(super) fn mark(&mut self, at: f64, up: bool, text: &str) {
         let (x, class) = (self.x(at), if up { "u" } else { "d" });
-        self.svg.push_str(&format!(
+        put!(
+            self.svg,
             "<path class='k {class}' d='M{x:.1} {TOP}V{:.1}'><title>{}</title></path>",
             self.height - BOTTOM,
             escape(text)
-        ));
+        );
     }
 
     pub(super) fn end(mut self) -> String {
@@ -267,39 +271,43 @@ pub(super) fn scatter(dots: &[(f64, f64, String, usize)], promise: Option<f64>) 
     );
     for share in [99.99, 99.9, 99.0, 95.0, 90.0, 50.0] {
         let at = y(100.0 - share);
-        svg.push_str(&format!(
+        put!(
+            svg,
             "<line class='g' x1='{LEFT}' x2='{:.0}' y1='{at:.1}' y2='{at:.1}'/><text class='a e' \
              x='{:.0}' y='{:.1}'>{share}</text>",
             WIDTH - RIGHT,
             LEFT - 6.0,
             at + 4.0
-        ));
+        );
     }
     for tick in cost.ticks() {
-        svg.push_str(&format!(
+        put!(
+            svg,
             "<text class='a m' x='{:.1}' y='{:.0}'>{}</text>",
             x(tick),
             HEIGHT - 16.0,
             short(tick)
-        ));
+        );
     }
     if let Some(promise) = promise {
         let at = y(100.0 - promise);
-        svg.push_str(&format!(
+        put!(
+            svg,
             "<line class='l promise' x1='{LEFT}' x2='{:.0}' y1='{at:.1}' y2='{at:.1}'/>",
             WIDTH - RIGHT
-        ));
+        );
     }
     for (gpu_hours, attainment, name, colour) in dots {
         let (cx, cy) = (x(*gpu_hours), y(100.0 - attainment));
-        svg.push_str(&format!(
+        put!(
+            svg,
             "<circle class='c{}' cx='{cx:.1}' cy='{cy:.1}' r='5'><title>{1}: {attainment:.2} % at \
              {gpu_hours:.2} GPU-hours</title></circle><text class='a' x='{2:.1}' y='{3:.1}'>{1}</text>",
             colour % 8,
             escape(name),
             cx + 8.0,
             cy + 4.0
-        ));
+        );
     }
     svg.push_str("</svg>");
     svg

@@ -26,7 +26,8 @@ pub fn html(name: &str, results: &[RunResult]) -> String {
     let mut body = String::new();
     for (key, rows) in grouped(results) {
         let promise = rows[0].promise;
-        body.push_str(&format!(
+        put!(
+            body,
             "<section><h2>{}</h2><p>Promised: {} % of {} requests with TTFT within {} ms and ITL within \
              {} ms. {}</p>",
             escape(&title(&key, false)),
@@ -35,7 +36,7 @@ pub fn html(name: &str, results: &[RunResult]) -> String {
             promise.ttft_ms,
             promise.itl_ms,
             escape(&verdict(&rows)),
-        ));
+        );
         body.push_str(&table(&rows));
         let dots: Vec<_> = rows
             .iter()
@@ -96,11 +97,12 @@ fn table(rows: &[&RunResult]) -> String {
     for r in rows {
         let s = &r.score;
         let kept = kept(r);
-        out.push_str(&format!(
+        put!(
+            out,
             "<tr class='{}'><td>{}</td>",
             if kept { "k" } else { "b" },
             escape(&r.run.policy)
-        ));
+        );
         let cells = [
             format!("{:.2}", s.attainment),
             if kept { "kept" } else { "✗ broken" }.to_owned(),
@@ -122,6 +124,9 @@ fn table(rows: &[&RunResult]) -> String {
     out.push_str("</table></div>");
     out
 }
+
+/// A figure of a row, where it is known.
+type Figure = fn(&Row) -> Option<f64>;
 
 type Points = Vec<(f64, Option<f64>)>;
 
@@ -174,7 +179,7 @@ fn course(result: &RunResult, timeline: &Timeline) -> String {
         chart.steps("wanted", &wanted);
         out.push_str(&chart.end());
     }
-    let latencies: [(&str, fn(&Row) -> Option<f64>, f64); 2] = [
+    let latencies: [(&str, Figure, f64); 2] = [
         ("TTFT p95, ms", |r| r.ttft_p95_ms, result.promise.ttft_ms),
         ("ITL p95, ms", |r| r.itl_p95_ms, result.promise.itl_ms),
     ];
@@ -219,18 +224,19 @@ fn decisions(timeline: &Timeline, until: f64) -> String {
     let all = &timeline.decisions;
     let mut out = format!("<details><summary>{} changes of a count</summary><table>", all.len());
     for d in all.iter().take(MOST) {
-        out.push_str(&format!(
+        put!(
+            out,
             "<tr><td>{}</td><td>{}</td><td>{} → {}</td><td class='y'>{}</td></tr>",
             time(d.t_s, until),
             d.role,
             d.from,
             d.to,
             escape(&d.why)
-        ));
+        );
     }
     out.push_str("</table>");
     if all.len() > MOST {
-        out.push_str(&format!("<p>and {} more</p>", all.len() - MOST));
+        put!(out, "<p>and {} more</p>", all.len() - MOST);
     }
     out.push_str("</details>");
     out

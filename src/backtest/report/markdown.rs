@@ -15,7 +15,7 @@ pub fn markdown(results: &[RunResult]) -> String {
         "Good requests in % @ GPU-hours; ✗ where fewer are good than promised.\n\n| policy |",
     );
     for (key, _) in &groups {
-        out.push_str(&format!(" {} |", title(key, one_profile)));
+        put!(out, " {} |", title(key, one_profile));
     }
     out.push_str("\n|---|");
     out.push_str(&"---|".repeat(groups.len()));
@@ -27,7 +27,7 @@ pub fn markdown(results: &[RunResult]) -> String {
         }
     }
     for policy in policies {
-        out.push_str(&format!("| {policy} |"));
+        put!(out, "| {policy} |");
         for (_, rows) in &groups {
             let cells: Vec<String> = rows
                 .iter()
@@ -37,17 +37,21 @@ pub fn markdown(results: &[RunResult]) -> String {
                     format!("{:.2} @ {:.1}{mark}", r.score.attainment, r.score.gpu_hours)
                 })
                 .collect();
-            out.push_str(&format!(" {} |", cells.join("; ")));
+            put!(out, " {} |", cells.join("; "));
         }
         out.push('\n');
     }
     for (key, rows) in &groups {
-        out.push_str(&format!("\n## {}\n\n", title(key, false)));
+        put!(out, "\n## {}\n\n", title(key, false));
         let promise = rows[0].promise;
-        out.push_str(&format!(
+        put!(
+            out,
             "{} requests; promised: {} % with TTFT within {} ms and ITL within {} ms.\n\n",
-            rows[0].score.requests, promise.percentile, promise.ttft_ms, promise.itl_ms
-        ));
+            rows[0].score.requests,
+            promise.percentile,
+            promise.ttft_ms,
+            promise.itl_ms
+        );
         out.push_str(
             "| policy | good % | GPU-h | good/GPU-h | vs oracle | vs static | TTFT p50 | p95 | p99 | \
              ITL p95 | changes/h | back/h | lost | longest spell s |\n\
@@ -55,7 +59,8 @@ pub fn markdown(results: &[RunResult]) -> String {
         );
         for r in rows {
             let s = &r.score;
-            out.push_str(&format!(
+            put!(
+                out,
                 "| {} | {:.2}{} | {:.2} | {:.0} | {} | {} | {:.0} | {:.0} | {:.0} | {:.1} | {:.1} | \
                  {:.1} | {} | {:.0} |\n",
                 r.run.policy,
@@ -73,7 +78,7 @@ pub fn markdown(results: &[RunResult]) -> String {
                 s.reversals_per_hour,
                 s.lost + s.unfinished,
                 s.recovery.longest_s,
-            ));
+            );
         }
     }
     out
@@ -86,10 +91,14 @@ pub fn frontier_markdown(points: &[FrontierPoint]) -> String {
         String::from("| policy | knob | value | good % | GPU-h |\n|---|---|---|---|---|\n");
     for p in points {
         let value = if p.knob.is_empty() { String::new() } else { p.value.to_string() };
-        out.push_str(&format!(
+        put!(
+            out,
             "| {} | {} | {value} | {:.2} | {:.2} |\n",
-            p.policy, p.knob, p.attainment, p.gpu_hours
-        ));
+            p.policy,
+            p.knob,
+            p.attainment,
+            p.gpu_hours
+        );
     }
     out
 }

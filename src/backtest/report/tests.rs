@@ -9,7 +9,7 @@ fn result(policy: &str, attainment: f64, rows: usize) -> RunResult {
         rps: 5.0 + (i % 7) as f64,
         forecast: Some([4.0, 6.0, 9.0]),
         pools: [(Role::Prefill, counts(3)), (Role::Decode, counts(2))].into(),
-        ttft_p95_ms: (i % 5 > 0).then_some(120.0),
+        ttft_p95_ms: (!i.is_multiple_of(5)).then_some(120.0),
         itl_p95_ms: Some(9.0),
         good: Some(99.0),
         gpus: 6,

@@ -36,6 +36,9 @@ pub(super) fn json(results: &[RunResult]) -> Result<String, CliError> {
     Ok(text)
 }
 
+/// What came of one run: nothing where the policy does not fit the fleet.
+type Outcome = Result<Option<RunResult>, CliError>;
+
 /// Plays what is planned for this shard, in the order of the plan whoever is first.
 pub(super) fn play_all(args: &Args, planned: Vec<Planned>) -> Result<Vec<RunResult>, CliError> {
     let mine: Vec<Planned> = match args.shard {
@@ -52,7 +55,7 @@ pub(super) fn play_all(args: &Args, planned: Vec<Planned>) -> Result<Vec<RunResu
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.map_or(cores, usize::from).min(mine.len()).max(1);
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let done: Mutex<Vec<(usize, Result<Option<RunResult>, CliError>)>> = Mutex::new(Vec::new());
+    let done: Mutex<Vec<(usize, Outcome)>> = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {

@@ -187,10 +187,10 @@ impl Scene {
         }
         let mut out = String::new();
         if self.drawn > 0 {
-            out.push_str(&format!("\x1b[{}A", self.drawn));
+            put!(out, "\x1b[{}A", self.drawn);
         }
         for line in &lines {
-            out.push_str(&format!("\x1b[2K{line}\n"));
+            put!(out, "\x1b[2K{line}\n");
         }
         self.drawn = lines.len();
         out

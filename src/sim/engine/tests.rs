@@ -33,8 +33,11 @@ fn handed_over(id: u32, kv: u32, steps: u32) -> Job {
     Job { id, prefill: 0, cached: kv, steps }
 }
 
+/// Requests with a time in ms.
+type Times = Vec<(u32, u64)>;
+
 /// Runs until nothing is left; answers when each request was read, began to answer, and ended.
-fn drain(engine: &mut Engine) -> (Vec<(u32, u64)>, Vec<(u32, u64)>, Vec<(u32, u64)>) {
+fn drain(engine: &mut Engine) -> (Times, Times, Times) {
     let (mut read, mut first, mut finished) = (Vec::new(), Vec::new(), Vec::new());
     let mut now = SimTime::ZERO;
     let mut done = Done::default();

@@ -70,16 +70,16 @@ struct Kept {
 impl Sink for Kept {
     fn ended(&mut self, ended: &Ended) {
         self.ended.push(*ended);
-        self.lines.push_str(&format!("{ended:?}\n"));
+        put!(self.lines, "{ended:?}\n");
     }
 
     fn fleet(&mut self, at: SimTime, role: Role, pool: PoolView, _: u32) {
         self.fleet.push((at, role, pool));
-        self.lines.push_str(&format!("{at:?} {role} {pool:?}\n"));
+        put!(self.lines, "{at:?} {role} {pool:?}\n");
     }
 
     fn ordered(&mut self, at: SimTime, role: Role, from: u32, to: u32, why: &str) {
-        self.lines.push_str(&format!("{at:?} {role} {from} {to} {why}\n"));
+        put!(self.lines, "{at:?} {role} {from} {to} {why}\n");
     }
 }
 
@@ -252,8 +252,8 @@ fn a_replica_starts_serves_drains_and_is_paid_for_from_order_to_gone() {
     let (kept, summary) = run(&shipped(1, 1), &requests, &mut policy);
     let at = |s: u64| {
         let now = SimTime::from_millis(s * 1000);
-        let of = kept.fleet.iter().filter(|(at, role, _)| *at <= now && *role == Role::Decode);
-        of.last().unwrap().2
+        let mut of = kept.fleet.iter().filter(|(at, role, _)| *at <= now && *role == Role::Decode);
+        of.next_back().unwrap().2
     };
     assert_eq!((at(49).desired, at(50).desired, at(50).starting, at(50).ready), (1, 3, 2, 1));
     assert_eq!((at(109).ready, at(110).ready), (1, 3), "sixty seconds after the order");
@@ -379,6 +379,6 @@ fn a_slow_engine_and_a_lost_one_are_felt() {
     let lost = run(&config, &requests, &mut nothing()).0;
     let gone = lost.ended.iter().filter(|e| e.end == End::Lost).count();
     assert!((1..200).contains(&gone), "{gone}");
-    let back = lost.fleet.iter().filter(|f| f.1 == Role::Decode).next_back().unwrap().2;
+    let back = lost.fleet.iter().rfind(|f| f.1 == Role::Decode).unwrap().2;
     assert_eq!((back.ready, back.starting), (2, 0), "another one came in its place");
 }

@@ -80,8 +80,13 @@ fn build(knobs: &Knobs, setting: &Setting) -> Result<Box<dyn Policy>, PolicyErro
             why: "it needs a prefill and a decode pool".to_owned(),
         });
     };
-    let unread =
-        |role| move |source| PolicyError::Profile { policy: knobs.policy.to_owned(), role, source };
+    let unread = |role| {
+        move |source| PolicyError::Profile {
+            policy: knobs.policy.to_owned(),
+            role,
+            source: Box::new(source),
+        }
+    };
     let predictor = || Predictor::v09(knobs.on("kalman"));
     Ok(Box::new(V09Planner {
         prefill: DynamoPrefill::new(&prefill.engine).map_err(unread(Role::Prefill))?,
