@@ -77,7 +77,6 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         Format::Md => report::frontier_markdown(&points),
         Format::Html => report::frontier_html(
             &format!("Good requests against GPU-hours: {}", trace.name),
-            case.promise().percentile,
             &points,
         ),
         Format::Json => {
