@@ -12,6 +12,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly"))]
 
 /// Writes formatted text behind a `String`, which cannot fail.
+#[cfg(any(test, feature = "cluster"))]
 macro_rules! put {
     ($out:expr, $($text:tt)*) => {{
         use std::fmt::Write as _;
