@@ -14,7 +14,7 @@ use super::promise::positive;
 use super::traces::{self, Trace};
 use super::{files, say};
 use crate::backtest::policy::PolicySpec;
-use crate::backtest::{Case, PlayError, Played, RunKey, RunResult, play};
+use crate::backtest::{Case, PlayError, Played, RunKey, RunResult, play, report};
 use crate::sim::SimError;
 use crate::trace::TraceError;
 use crate::units::seconds_of;
@@ -34,7 +34,7 @@ pub(super) struct Args {
     /// Form of the answer.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// Length of a row of the timeline; a 720th of the trace, at least 10 s, without it.
+    /// Length of a row of the timeline, which is in the JSON and the page; a page has one without it.
     #[arg(long, value_name = "DURATION", value_parser = positive)]
     step: Option<Duration>,
     /// Write the answer to this file, whole or not at all, instead of printing it.
@@ -56,16 +56,31 @@ enum Format {
     Text,
     /// One JSON object.
     Json,
+    /// A page that opens offline, with the course of the run.
+    Html,
 }
+
+/// Rows of a page where no --step is given, and the shortest of them, seconds.
+const ROWS: f64 = 720.0;
+const SHORTEST_ROW: f64 = 10.0;
 
 pub(super) fn main(args: &Args) -> Result<(), CliError> {
     let trace = args.trace.open(&args.fleet.promise)?;
     let case = args.fleet.case(&trace)?;
     let watch = Stopwatch::start();
     let watched = Watched::new(&trace);
-    let played = play(&case, &args.policy, &watched, args.step.map(seconds_of));
+    let playing = |step| play(&case, &args.policy, &watched, step).map_err(|e| failed(e, &trace));
+    let played = playing(args.step.map(seconds_of)).and_then(|played| {
+        match (args.format, args.step) {
+            // The length of a row follows from how long it took.
+            (Format::Html, None) => {
+                playing(Some((played.ran.score.duration_s / ROWS).max(SHORTEST_ROW)))
+            }
+            (Format::Text | Format::Json | Format::Html, _) => Ok(played),
+        }
+    });
     watched.end();
-    let played = played.map_err(|e| failed(e, &trace))?;
+    let played = played?;
     warn(&played, &trace);
     let result = RunResult {
         run: RunKey {
@@ -83,6 +98,7 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
     let text = match args.format {
         Format::Text => render(&case, &played, &result),
         Format::Json => json(&result)?,
+        Format::Html => report::html(&format!("{} on {}", args.policy, trace.name), &[result]),
     };
     match &args.out {
         Some(path) => files::write(path, &text),

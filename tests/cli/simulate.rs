@@ -35,6 +35,8 @@ fn a_policy_on_a_trace_has_a_score_for_machines_and_for_people() {
     // Two prefill and one decode engine for ten minutes.
     let hours = answer["gpu_hours"].as_f64().unwrap();
     assert!((0.5..0.51).contains(&hours), "{hours}");
+    let page = planner(&["simulate", "--format", "html"]).ok();
+    assert!(page.starts_with("<!doctype html>") && page.matches("<svg").count() == 2);
     let text = planner(&["simulate"]).ok();
     assert!(text.contains("Policy   ours") && text.contains("promise kept"), "{text}");
 }
@@ -76,7 +78,7 @@ fn every_policy_plays_and_the_comparison_comes_in_three_forms() {
         [&["backtest"], &SHORT[..], &["--policy", "ours", "--policy", "static-best"]].concat();
     let page = planner(&[&few[..], &["--format", "html"]].concat()).ok();
     assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
-    assert!(page.matches("<svg").count() > 10, "the course of each run");
+    assert_eq!(page.matches("<svg").count(), 3, "a frontier and the course of each run");
     let document: Value = planner(&[&few[..], &["--format", "json"]].concat()).json();
     assert_eq!(
         (document["version"].as_u64(), document["runs"].as_array().unwrap().len()),
@@ -184,9 +186,9 @@ fn what_cannot_be_simulated_is_refused_and_leaves_nothing() {
         planner(&[&["simulate"], &SHORT[..], more].concat()).refused(2, says);
     };
     bad(&["--policy", "dynamo-2"], &["not known"]);
-    bad(&["--policy", "keda:x=1"], &["no knob", "threshold"]);
+    bad(&["--policy", "keda:x=1"], &["no knob", "cooldown"]);
     bad(&["--policy", "static:4"], &["one count for each pool"]);
-    bad(&["--policy", "dynamo-0.9", "--aggregated"], &["prefill and decode"]);
+    bad(&["--policy", "dynamo-0.9", "--aggregated"], &["a prefill and a decode pool"]);
     bad(&["--initial", "1,2,3"], &["--initial"]);
     bad(&["--router", "nearest"], &["round-robin"]);
     bad(&["--fault", "metrics-gap:5m"], &["10m..15m"]);
@@ -221,8 +223,8 @@ fn a_frontier_sweeps_the_published_values_or_others() {
     let all = planner(&[&["frontier", "--format", "json"], &SHORT[..]].concat()).json();
     let policies: Vec<&str> =
         all.as_array().unwrap().iter().map(|p| p["policy"].as_str().unwrap()).collect();
-    for policy in ["ours", "static", "oracle", "hpa-ttft"] {
-        assert_eq!(policies.iter().filter(|p| **p == policy).count(), 6, "{policy}");
+    for (policy, values) in [("ours", 6), ("static", 6), ("oracle", 6), ("hpa-ttft", 4)] {
+        assert_eq!(policies.iter().filter(|p| **p == policy).count(), values, "{policy}");
     }
 }
 
