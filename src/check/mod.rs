@@ -7,7 +7,7 @@
 use std::fmt;
 
 use crate::observe::{Observation, Signal};
-use crate::plan::{Decision, Write};
+use crate::plan::{Decision, PoolInput, Write};
 use crate::units::{Gpus, Replicas, Role};
 
 /// The limits of one pool, as the referee knows them: from the configuration, not from the plan.
@@ -21,6 +21,14 @@ pub struct PoolLimits {
     pub max: Option<Replicas>,
     /// GPUs of one replica.
     pub gpus_per_replica: Gpus,
+}
+
+impl From<&PoolInput<'_>> for PoolLimits {
+    fn from(pool: &PoolInput<'_>) -> Self {
+        let PoolInput { role, min, max, gpus_per_replica, engine: _, limits: _, startup: _ } =
+            *pool;
+        Self { role, min, max, gpus_per_replica }
+    }
 }
 
 /// How bad a note is.

@@ -12,7 +12,7 @@ use crate::backtest::{Case, PoolSetting, Setting};
 use crate::plan::size;
 use crate::sim::{EngineTruth, Fault, Resume, Router, SimConfig, SimPool, Startup, TruthOptions};
 use crate::spec::parse_duration;
-use crate::units::{Millis, Replicas, Role};
+use crate::units::{Replicas, Role};
 
 /// A fleet to simulate.
 #[derive(Clone, Debug, clap::Args)]
@@ -112,7 +112,7 @@ impl Fleet {
         let pools = setup
             .pools
             .iter()
-            .map(|pool| Ok((pool.role, self.pool(&setup, pool, initial[&pool.role])?)))
+            .map(|pool| Ok((pool.role, self.pool(pool, initial[&pool.role])?)))
             .collect::<Result<_, CliError>>()?;
         let settings = setup
             .pools
@@ -148,7 +148,7 @@ impl Fleet {
         Ok(Case { setting, sim })
     }
 
-    fn pool(&self, setup: &Setup, pool: &PoolSetup, initial: u32) -> Result<SimPool, CliError> {
+    fn pool(&self, pool: &PoolSetup, initial: u32) -> Result<SimPool, CliError> {
         let options = TruthOptions {
             prefill_factor: self.prefill_factor,
             decode_factor: self.decode_factor,
@@ -164,8 +164,6 @@ impl Fleet {
         let dense = named.map(|name| files::dense_profile(name)).transpose()?.flatten();
         let engine = dense.as_ref().unwrap_or(&pool.engine);
         let truth = EngineTruth::new(engine, pool.pool.limits, options);
-        // A promise that not even one request can be given is no ground to simulate on; it is said.
-        let _ = setup;
         Ok(SimPool {
             truth: Arc::new(truth),
             gpus: pool.gpus.get(),
@@ -209,12 +207,11 @@ impl Fleet {
     /// The promise in words.
     pub(super) fn described(case: &Case) -> String {
         let sla = &case.setting.sla;
-        let ms = |x: Millis| format!("{x}");
         format!(
             "{} % of requests with TTFT within {} and ITL within {}",
             sla.percentile.get(),
-            ms(sla.ttft),
-            ms(sla.itl)
+            sla.ttft,
+            sla.itl
         )
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Args {
     #[command(flatten)]
     trace: traces::TraceArgs,
     /// Who decides: ours, static:4,3, static-best, oracle, or another autoscaler by its name
-    /// (`sla-planner policies` lists them with their knobs).
+    /// (docs/policies.md lists them with their knobs).
     #[arg(long, value_name = "POLICY", default_value = "ours")]
     policy: PolicySpec,
     #[command(flatten)]
@@ -82,14 +82,9 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
     watched.end();
     let played = played?;
     warn(&played, &trace);
+    let run = key(&args.policy, trace.name.clone(), &case, &args.fleet);
     let result = RunResult {
-        run: RunKey {
-            policy: args.policy.to_string(),
-            trace: trace.name.clone(),
-            profile: engines(&case),
-            startup_s: seconds_of(args.fleet.startup),
-            seed: args.fleet.seed,
-        },
+        run,
         promise: case.promise(),
         score: played.ran.score.clone(),
         timeline: played.ran.timeline.clone(),
@@ -106,8 +101,19 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
     }
 }
 
+/// What tells a run from others.
+pub(super) fn key(policy: &PolicySpec, trace: String, case: &Case, fleet: &Fleet) -> RunKey {
+    RunKey {
+        policy: policy.to_string(),
+        trace,
+        profile: engines(case),
+        startup_s: seconds_of(fleet.startup),
+        seed: fleet.seed,
+    }
+}
+
 /// The engines of a case, by the name of their profile.
-pub(super) fn engines(case: &Case) -> String {
+fn engines(case: &Case) -> String {
     let mut places: Vec<&str> = case.setting.pools.values().map(|p| p.engine.place()).collect();
     places.dedup();
     places.join("; ")

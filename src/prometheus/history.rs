@@ -1,9 +1,8 @@
 //! What a Prometheus remembers of the load, step by step.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::query::{PART_LABEL, Part, Question, Selector, part_query};
+use super::query::{PART_LABEL, Part, Question, Selector, union_of};
 use super::{Client, PrometheusError, Series};
 use crate::observe::TrafficStep;
 use crate::units::{PerSecond, Percentile, Timestamp, Tokens};
@@ -45,15 +44,7 @@ pub async fn history(
 /// One query for all figures, told apart by a label.
 fn query(selector: &Selector, step: Duration) -> String {
     let question = Question { window: step, percentile: Percentile::default() };
-    let mut text = String::new();
-    for part in PARTS {
-        let or = if text.is_empty() { "" } else { "\nor " };
-        let inner = part_query(part, selector, &question);
-        let name = part.as_str();
-        write!(text, "{or}label_replace({inner}, \"{PART_LABEL}\", \"{name}\", \"\", \"\")")
-            .expect("writing to a String cannot fail");
-    }
-    text
+    union_of(&PARTS, selector, &question)
 }
 
 /// The steps that an answer tells, `count` of them, of which the first ends at `end`.

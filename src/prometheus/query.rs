@@ -200,8 +200,13 @@ pub fn part_query(part: Part, selector: &Selector, question: &Question) -> Strin
 /// All parts as one expression: a vector with one row a part, told apart by [`PART_LABEL`].
 #[must_use]
 pub fn union_query(selector: &Selector, question: &Question) -> String {
+    union_of(&Part::ALL, selector, question)
+}
+
+/// Some parts as one expression, as [`union_query`] does it for all.
+pub(super) fn union_of(parts: &[Part], selector: &Selector, question: &Question) -> String {
     let mut text = String::new();
-    for part in Part::ALL {
+    for &part in parts {
         let or = if text.is_empty() { "" } else { "\nor " };
         let inner = part_query(part, selector, question);
         let name = part.as_str();

@@ -187,7 +187,7 @@ impl Planner {
             tracing::error!("the decision panicked; nothing is changed");
             return Ok(());
         };
-        let limits = limits(&input.pools);
+        let limits: Vec<PoolLimits> = input.pools.iter().map(PoolLimits::from).collect();
         let notes = check::judge(&limits, input.budget, &input.observation, &decision);
         let observation = input.observation;
         self.memory = memory;
@@ -334,16 +334,4 @@ fn describe(pool: &crate::plan::PoolDecision) -> String {
         (Some(at), _) => format!("{} {at}: {}", pool.role, pool.reason),
         (None, _) => format!("{}: {}", pool.role, pool.reason),
     }
-}
-
-fn limits(pools: &[PoolInput<'_>]) -> Vec<PoolLimits> {
-    pools
-        .iter()
-        .map(|p| PoolLimits {
-            role: p.role,
-            min: p.min,
-            max: p.max,
-            gpus_per_replica: p.gpus_per_replica,
-        })
-        .collect()
 }

@@ -134,13 +134,6 @@ impl EngineTruth {
         }
     }
 
-    /// The same engine with another attention term, in ms per squared token.
-    #[must_use]
-    pub fn with_attention(mut self, attention: f64) -> Self {
-        self.attention = attention;
-        self
-    }
-
     pub(super) const fn resume(&self) -> Resume {
         self.resume
     }
@@ -199,12 +192,14 @@ impl EngineTruth {
         if sum == 0 {
             return 0.0;
         }
-        let total = f64::from(sum);
-        let single = self.single(sum);
-        // A batch cannot be quicker than its linear part; where the fit of `c` says so, a tenth of
-        // the single prompt's time is left.
-        let linear = (single - self.attention * total * total).max(single / 10.0);
-        (linear + self.attention * pairs) * self.prefill_factor
+        (self.linear(sum) + self.attention * pairs) * self.prefill_factor
+    }
+
+    /// The time of a pass over `tokens` without attention, before any factor. Where the fit of the
+    /// attention term leaves less, a tenth of the single prompt's time.
+    fn linear(&self, tokens: u32) -> f64 {
+        let (n, single) = (f64::from(tokens), self.single(tokens));
+        (single - self.attention * n * n).max(single / 10.0)
     }
 
     /// The time of one decode iteration over `batch` sequences of `kv` tokens together.
@@ -229,9 +224,8 @@ impl EngineTruth {
     /// that are full: what a prompt costs where many wait.
     #[must_use]
     pub fn share_of_full_passes(&self, tokens: u32, before: u32) -> f64 {
-        let full = f64::from(self.limits.max_num_batched_tokens);
-        let single = self.single(self.limits.max_num_batched_tokens);
-        let linear = (single - self.attention * full * full).max(single / 10.0) / full;
+        let full = self.limits.max_num_batched_tokens;
+        let linear = self.linear(full) / f64::from(full);
         let (n, before) = (f64::from(tokens), f64::from(before));
         (linear * n + self.attention * n * (n + 2.0 * before)) * self.prefill_factor
     }

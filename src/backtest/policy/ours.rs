@@ -53,15 +53,7 @@ impl Policy for Ours {
                 startup: pool.startup,
             })
             .collect();
-        let limits: Vec<PoolLimits> = inputs
-            .iter()
-            .map(|p| PoolLimits {
-                role: p.role,
-                min: p.min,
-                max: p.max,
-                gpus_per_replica: p.gpus_per_replica,
-            })
-            .collect();
+        let limits: Vec<PoolLimits> = inputs.iter().map(PoolLimits::from).collect();
         let input = PlanInput {
             now: view.timestamp(),
             sla: *sla,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Args;
 use super::suite::Planned;
 use crate::backtest::policy::PolicyError;
-use crate::backtest::{PlayError, RunKey, RunResult, play};
+use crate::backtest::{PlayError, RunResult, play};
 use crate::cli::exit::CliError;
 use crate::cli::progress::Stopwatch;
 use crate::cli::{files, simulate};
@@ -106,14 +106,9 @@ fn play_one(args: &Args, run: &Planned) -> Result<Option<RunResult>, CliError> {
     for objection in &played.objections {
         crate::cli::talk(&format!("{}: the referee objects: {objection}", trace.name));
     }
+    let name = run.name.clone().unwrap_or_else(|| trace.name.clone());
     let result = RunResult {
-        run: RunKey {
-            policy: run.policy.to_string(),
-            trace: run.name.clone().unwrap_or_else(|| trace.name.clone()),
-            profile: simulate::engines(&case),
-            startup_s: seconds_of(run.scenario.fleet.startup),
-            seed: run.scenario.fleet.seed,
-        },
+        run: simulate::key(&run.policy, name, &case, &run.scenario.fleet),
         promise: case.promise(),
         score: played.ran.score,
         timeline: played.ran.timeline,

@@ -119,16 +119,7 @@ impl Bench {
         };
         let outcome = plan(&input, &self.memory);
         assert_eq!(outcome, plan(&input, &self.memory), "same input, same answer");
-        let limits: Vec<PoolLimits> = input
-            .pools
-            .iter()
-            .map(|p| PoolLimits {
-                role: p.role,
-                min: p.min,
-                max: p.max,
-                gpus_per_replica: p.gpus_per_replica,
-            })
-            .collect();
+        let limits: Vec<PoolLimits> = input.pools.iter().map(PoolLimits::from).collect();
         let notes = judge(&limits, input.budget, &input.observation, &outcome.decision);
         assert_eq!(notes, [], "{:?}", outcome.decision);
         self.memory = outcome.memory;
