@@ -71,6 +71,7 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         due: SimTime::from_start(case.setting.intervals.adjustment),
         scene: scene.clone(),
         frame,
+        drawn: SimTime::ZERO,
         speed: args.speed,
         watch: Stopwatch::start(),
     };
@@ -93,7 +94,9 @@ struct Paced {
     inner: Ours,
     due: SimTime,
     scene: Rc<RefCell<Scene>>,
+    /// Between two frames, and when the last one was.
     frame: Duration,
+    drawn: SimTime,
     speed: f64,
     watch: Stopwatch,
 }
@@ -104,7 +107,6 @@ impl Policy for Paced {
     }
 
     fn decide(&mut self, view: &View<'_>) -> Orders {
-        let next_frame = view.now.plus(self.frame);
         let mut orders = if view.now >= self.due {
             let orders = self.inner.decide(view);
             self.due = orders.next.unwrap_or(SimTime::NEVER);
@@ -112,7 +114,14 @@ impl Policy for Paced {
         } else {
             Orders::default()
         };
-        orders.next = Some(next_frame.min(self.due.max(view.now.plus_nanos(1))));
+        let draws = view.now >= self.drawn.plus(self.frame);
+        if draws {
+            self.drawn = view.now;
+        }
+        orders.next = Some(self.drawn.plus(self.frame).min(self.due));
+        if !draws {
+            return orders;
+        }
         let text = {
             let mut scene = self.scene.borrow_mut();
             scene.now = view.now.as_secs();

@@ -120,7 +120,9 @@ impl Scene {
     pub(super) fn frame(&mut self) -> String {
         self.account(self.now);
         if !self.terminal {
-            return self.line();
+            let head = if self.drawn == 0 { self.head() } else { String::new() };
+            self.drawn = 1;
+            return head + &self.line();
         }
         let strip = self.strip();
         let rate: Vec<f64> = strip.iter().map(|b| f64::from(b.0) / 10.0).collect();
@@ -165,9 +167,7 @@ impl Scene {
         }
         let kept = self.attainment() >= self.percentile;
         let hours = self.gpu_seconds / 3600.0;
-        let fixed = f64::from(self.static_gpus) * self.now / 3600.0;
-        let names: Vec<String> =
-            self.statics.iter().map(|(role, n)| format!("{n} {role}")).collect();
+        let fixed = self.fixed_hours();
         lines.push(String::new());
         lines.push(format!(
             "good      {} of {} requests, {} % promised",
@@ -178,7 +178,7 @@ impl Scene {
         lines.push(format!("cost      {hours:.2} GPU-hours so far"));
         lines.push(format!(
             "static    {fixed:.2} GPU-hours with the best fleet that never changes ({})",
-            names.join(" + ")
+            self.fixed_fleet()
         ));
         lines.push(String::new());
         lines.push("decisions".to_owned());
@@ -196,6 +196,29 @@ impl Scene {
         out
     }
 
+    /// What the lines are about, where nobody watches.
+    fn head(&self) -> String {
+        format!(
+            "sla-planner demo: a simulated cluster, {:.0} times as fast as life\npromise: {}\n\
+             time, arrivals, replicas serving+starting, good requests, GPU-hours (of the best fleet \
+             that never changes: {})\n",
+            self.speed,
+            self.promise,
+            self.fixed_fleet(),
+        )
+    }
+
+    /// The best fleet that never changes, in words.
+    fn fixed_fleet(&self) -> String {
+        let names = self.statics.iter().map(|(role, n)| format!("{n} {role}"));
+        names.collect::<Vec<_>>().join(" + ")
+    }
+
+    /// GPU-hours that it has taken by now.
+    fn fixed_hours(&self) -> f64 {
+        f64::from(self.static_gpus) * self.now / 3600.0
+    }
+
     /// What there is to say in one line.
     fn line(&self) -> String {
         let rate = self.strip().last().map_or(0.0, |b| f64::from(b.0) / 10.0);
@@ -205,19 +228,18 @@ impl Scene {
             .map(|(role, (p, _))| format!("{role} {}+{}", p.ready, p.starting))
             .collect();
         format!(
-            "{}  {rate:>5.1} requests/s  {}  {:.2} % good  {:.2} GPU-hours\n",
+            "{}  {rate:>5.1} requests/s  {}  {:.2} % good  {:.2} GPU-hours ({:.2})\n",
             clock(self.now),
             pools.join("  "),
             self.attainment(),
-            self.gpu_seconds / 3600.0
+            self.gpu_seconds / 3600.0,
+            self.fixed_hours()
         )
     }
 
     /// The last word.
     pub(super) fn last(&self, gpu_hours: f64) -> String {
-        let fixed = f64::from(self.static_gpus) * self.now / 3600.0;
-        let names: Vec<String> =
-            self.statics.iter().map(|(role, n)| format!("{n} {role}")).collect();
+        let fixed = self.fixed_hours();
         let kept = if self.attainment() >= self.percentile { "kept" } else { "NOT kept" };
         format!(
             "\n{:.2} % of {} requests good, promise {kept} ({}), at {gpu_hours:.2} GPU-hours.\n\
@@ -226,7 +248,7 @@ impl Scene {
             self.attainment(),
             self.requests,
             self.promise,
-            names.join(" + "),
+            self.fixed_fleet(),
             100.0 * (fixed / gpu_hours.max(1e-9) - 1.0),
         )
     }

@@ -1,6 +1,6 @@
 //! Inter-token latency of a decode pool.
 
-use super::{MAX_UTILISATION, Outcome, normal_tail};
+use super::{Outcome, normal_tail};
 use crate::forecast::Lengths;
 use crate::profile::DecodeSurface;
 use crate::spec::EngineLimits;
@@ -15,6 +15,9 @@ const KV_BLOCK: f64 = 64.0;
 /// means a fuller batch, which makes it slower yet. Smaller broke the promise in two of three fleets
 /// sized to the edge of it; larger costs as many percent of the decode GPUs.
 const TABLE_MARGIN: f64 = 1.04;
+
+/// Steps of the curve of throughput over batch.
+const STEPS: u8 = 48;
 
 /// Decode engines under one mix of requests.
 #[derive(Clone, Debug)]
@@ -34,6 +37,9 @@ pub(crate) struct DecodeModel<'a> {
     /// Sequences at which the latency is on target; `None` where one alone is slower. Infinite
     /// where even a full cache is faster.
     on_target: Option<f64>,
+    /// Batches and the tokens per ms that an engine makes at them, from an empty engine to the
+    /// largest batch that its slots and its KV cache allow.
+    throughput: Vec<(f64, f64)>,
     /// Time besides decoding that each iteration takes is `1 / (1 - other)` of it: 0 for a decode
     /// engine.
     other: f64,
@@ -44,8 +50,10 @@ pub(crate) struct DecodeModel<'a> {
 pub(crate) struct DecodeState {
     /// Sequences running, mean.
     pub(crate) running: f64,
-    /// Its standard deviation.
-    pub(crate) spread: f64,
+    /// Tokens asked of the engine per ms.
+    load: f64,
+    /// Variance over mean of the sequences that a load without feedback would keep running.
+    dispersion: f64,
 }
 
 impl<'a> DecodeModel<'a> {
@@ -71,17 +79,33 @@ impl<'a> DecodeModel<'a> {
         let on_target = surface.largest_batch(target, context).map(|batch| {
             if batch >= kv_tokens / context * (1.0 - 1e-9) { f64::INFINITY } else { batch }
         });
-        Self {
+        let slots = f64::from(limits.max_num_seqs);
+        let kv_slots = kv_tokens / (context + KV_BLOCK / 2.0);
+        let mut model = Self {
             surface,
             osl: mean_out,
             osl_cv2,
             context,
             context_cv2,
-            slots: f64::from(limits.max_num_seqs),
-            kv_slots: kv_tokens / (context + KV_BLOCK / 2.0),
+            slots,
+            kv_slots,
             on_target,
+            throughput: Vec::new(),
             other,
-        }
+        };
+        let most = model.most();
+        model.throughput = (0..=STEPS)
+            .map(|k| {
+                let batch = most * (f64::from(k) / f64::from(STEPS)).powf(1.5);
+                (batch, batch / model.itl(batch))
+            })
+            .collect();
+        model
+    }
+
+    /// The largest batch that slots and KV cache allow.
+    const fn most(&self) -> f64 {
+        self.slots.min(self.kv_slots)
     }
 
     /// Latency of a token with `running` sequences, ms.
@@ -106,73 +130,115 @@ impl<'a> DecodeModel<'a> {
     }
 
     /// The sequences running on each of `engines` that take `rate` requests per ms in turn, by
-    /// Little's law `running = rate * osl * itl(running)`; `None` where they are overloaded.
+    /// Little's law `running = rate * osl * itl(running)`; `None` where no batch is fast enough.
     ///
-    /// The spread: arrivals of an engine are as regular as the dealing makes them, departures as
-    /// irregular as the outputs; and a fuller engine is slower, which makes it fuller yet (the
-    /// factor `1 / (1 - slope)`).
+    /// The dispersion: arrivals of an engine are as regular as the dealing makes them, departures
+    /// as irregular as the outputs.
     pub(crate) fn state(&self, engines: f64, rate: f64, idc: f64) -> Option<DecodeState> {
         let load = rate / engines * self.osl;
-        let most = self.slots.min(self.kv_slots);
-        let excess = |n: f64| n - load * self.itl(n);
-        if excess(most) < 0.0 {
-            return None;
-        }
-        let (mut low, mut high) = (0.0, most);
-        for _ in 0..50 {
-            let middle = f64::midpoint(low, high);
-            if excess(middle) < 0.0 {
-                low = middle;
-            } else {
-                high = middle;
-            }
-        }
-        let running = high;
-        let step = (running * 0.05).max(1.0);
-        let slope = load * (self.itl(running + step) - self.itl(running)) / step;
-        if slope > MAX_UTILISATION {
-            return None;
-        }
+        let (from, to) = self.segments().find(|(_, to)| to.1 >= load)?;
+        let part = if to.1 > from.1 { (load - from.1) / (to.1 - from.1) } else { 1.0 };
+        let running = from.0 + part.clamp(0.0, 1.0) * (to.0 - from.0);
         let random = self.osl_cv2 / (1.0 + self.osl_cv2);
         let dispersion = idc / engines * (1.0 - random) + random;
-        Some(DecodeState { running, spread: (running * dispersion / (1.0 - slope)).sqrt() })
+        Some(DecodeState { running, load, dispersion })
+    }
+
+    fn segments(&self) -> impl Iterator<Item = ((f64, f64), (f64, f64))> {
+        self.throughput.iter().zip(&self.throughput[1..]).map(|(a, b)| (*a, *b))
+    }
+
+    /// How many standard deviations `batch` lies above what runs.
+    ///
+    /// The batch wanders as a diffusion whose drift is the throughput less the load, so that the
+    /// density falls by `exp(-V)` with `V = integral of (throughput - load) / (load * dispersion)`
+    /// from what runs to `batch`. Where the latency rises straight with the batch this is the normal
+    /// law of variance `running * dispersion / (1 - slope)`, `slope` that of Little's law: a fuller
+    /// engine is slower, which makes it fuller yet. Unlike that slope, the integral bears a kink in
+    /// the latency and stays monotone in load. Where the throughput falls short of the load beyond
+    /// what runs, nothing holds the batch back, and that part counts 0.
+    fn deviations(&self, state: DecodeState, batch: f64) -> f64 {
+        let DecodeState { running, load, dispersion } = state;
+        let scale = (running * dispersion).sqrt();
+        if batch <= running || scale <= 0.0 {
+            let room = batch - running;
+            return if scale > 0.0 { room / scale } else { f64::INFINITY };
+        }
+        let mut area = 0.0;
+        for ((x0, y0), (x1, y1)) in self.segments() {
+            if x0 >= batch {
+                break;
+            }
+            let part = ((batch - x0) / (x1 - x0)).min(1.0);
+            area += part * (x1 - x0) * mean_above(y0 - load, y0 + part * (y1 - y0) - load);
+        }
+        (2.0 * area / (load * dispersion)).sqrt()
+    }
+
+    /// The smallest batch so many standard deviations above what runs.
+    fn batch_at(&self, state: DecodeState, deviations: f64) -> f64 {
+        super::quantile(-deviations, self.most(), |batch| -self.deviations(state, batch))
     }
 
     /// The share of requests whose mean latency is over target, or which find no room.
     pub(crate) fn late(&self, engines: f64, rate: f64, idc: f64) -> (Outcome, f64) {
+        let most = self.most();
         let Some(on_target) = self.on_target else {
             // Every request is late whatever the size; the utilisation still tells what drowns.
-            let most = self.slots.min(self.kv_slots);
             let out = self.state(engines, rate, idc).map_or(Outcome::overloaded(1.0), |state| {
                 Outcome { late: 1.0, utilisation: state.running / most }
             });
             return (out, 0.0);
         };
-        let most = self.slots.min(self.kv_slots);
         let Some(state) = self.state(engines, rate, idc) else {
             let wanted = rate / engines * self.osl * self.itl(most);
             return (Outcome::overloaded((wanted / most.min(on_target)).max(1.0)), 1.0);
         };
         let utilisation = state.running / most.min(on_target);
-        // A request sees the mean of the sequences beside it over its life: fluctuations shorter
-        // than that average out (2/3 remains of the variance where all live equally long).
-        let averaged = (2.0 / 3.0 + self.osl_cv2) / (1.0 + self.osl_cv2);
-        let slow = tail(on_target - state.running - 1.0, state.spread * averaged.sqrt());
+        let slow = if on_target.is_infinite() {
+            0.0
+        } else {
+            normal_tail(self.deviations(state, on_target - 1.0) / self.averaged())
+        };
         (Outcome { late: slow, utilisation }, self.no_room(state))
+    }
+
+    /// What remains of the spread in the mean over a request's life: it sees the mean of the
+    /// sequences beside it, so that shorter fluctuations average out (2/3 of the variance remains
+    /// where all live equally long).
+    fn averaged(&self) -> f64 {
+        ((2.0 / 3.0 + self.osl_cv2) / (1.0 + self.osl_cv2)).sqrt()
     }
 
     /// The share of requests that wait for a slot or for KV memory before their first token.
     fn no_room(&self, state: DecodeState) -> f64 {
-        let slots = tail(self.slots - state.running, state.spread);
-        let kv_spread = (state.spread.powi(2) + state.running * self.context_cv2).sqrt();
-        slots.max(tail(self.kv_slots - state.running, kv_spread))
+        let slots = normal_tail(self.deviations(state, self.slots));
+        let room = self.kv_slots - state.running;
+        let deviations = self.deviations(state, self.kv_slots);
+        // The tokens of what runs vary beside their number.
+        let tokens = state.running * self.context_cv2;
+        let kv = if room > 0.0 {
+            (deviations.powi(-2) + tokens / (room * room)).powf(-0.5)
+        } else {
+            deviations
+        };
+        slots.max(normal_tail(kv))
     }
 
     /// The mean latency that all but `late` of the requests stay within, ms.
     pub(crate) fn quantile(&self, state: DecodeState, late: f64) -> f64 {
-        let averaged = ((2.0 / 3.0 + self.osl_cv2) / (1.0 + self.osl_cv2)).sqrt();
         let z = super::quantile(late, 8.0, normal_tail);
-        self.itl(state.running + 1.0 + z * state.spread * averaged)
+        self.itl(self.batch_at(state, z * self.averaged()) + 1.0)
+    }
+}
+
+/// The mean of the positive part of a straight line from `a` to `b`.
+fn mean_above(a: f64, b: f64) -> f64 {
+    match (a > 0.0, b > 0.0) {
+        (true, true) => f64::midpoint(a, b),
+        (true, false) => a * a / (a - b) / 2.0,
+        (false, true) => b * b / (b - a) / 2.0,
+        (false, false) => 0.0,
     }
 }
 

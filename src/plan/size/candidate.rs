@@ -71,7 +71,7 @@ impl Effect {
 
 /// One pool under one demand: its effect at any size.
 pub(super) enum Model<'a> {
-    Prefill { model: PrefillModel, first_step: f64 },
+    Prefill(PrefillModel),
     Decode(DecodeModel<'a>),
     Aggregated(AggregatedModel<'a>),
 }
@@ -89,10 +89,9 @@ impl<'a> Candidate<'a> {
     pub(super) fn new(pool: SizePool<'a>, sla: &'a Sla, demand: &Demand) -> Self {
         let SizePool { role, engine, limits, .. } = pool;
         let model = match role {
-            Role::Prefill => Model::Prefill {
-                model: PrefillModel::new(engine.prefill(), limits, demand.isl, 0.0),
-                first_step: 0.0,
-            },
+            Role::Prefill => {
+                Model::Prefill(PrefillModel::new(engine.prefill(), limits, demand.isl, 0.0))
+            }
             Role::Decode => Model::Decode(DecodeModel::new(
                 engine.decode(),
                 limits,
@@ -110,14 +109,16 @@ impl<'a> Candidate<'a> {
         Self { pool, model, sla, rate: demand.rate.high.max(0.0) / 1e3, dispersion }
     }
 
-    pub(super) fn effect(&self, replicas: u32) -> Effect {
+    /// What this many replicas do. `first_step` is the decode iteration that the first token waits
+    /// for after a prefill pool, ms: the first token is made by prefill, but shown with the second.
+    pub(super) fn effect(&self, replicas: u32, first_step: f64) -> Effect {
         let engines = f64::from(replicas);
         if replicas == 0 {
             let late = if self.rate > 0.0 { 1.0 } else { 0.0 };
             return Effect { ttft: late, itl: 0.0, utilisation: late, bound: Bound::Min };
         }
         match &self.model {
-            Model::Prefill { model, first_step } => {
+            Model::Prefill(model) => {
                 let budget = self.sla.ttft.get() - first_step;
                 let out = model.late(engines, self.rate, self.dispersion, budget);
                 Effect {
@@ -152,7 +153,8 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// The time of one iteration of a decode pool of this size, ms; `None` for other pools.
+    /// The time of one iteration of a decode pool of this size, ms; `None` for other pools. No
+    /// size is faster than that of `u32::MAX`: one sequence alone.
     pub(super) fn first_step(&self, replicas: u32) -> Option<f64> {
         match &self.model {
             Model::Decode(model) => {
@@ -160,66 +162,31 @@ impl<'a> Candidate<'a> {
                 let state = model.state(engines, self.rate, self.dispersion);
                 Some(model.itl(state.map_or(1.0, |s| s.running)))
             }
-            Model::Prefill { .. } | Model::Aggregated(_) => None,
+            Model::Prefill(_) | Model::Aggregated(_) => None,
         }
     }
 
     /// The fewest replicas that alone stay within the allowance; `None` above the search limit.
-    pub(super) fn fewest(&self, allowed: Allowed) -> Option<u32> {
-        let enough = |n: u32| {
-            let e = self.effect(n);
+    pub(super) fn fewest(&self, allowed: Allowed, first_step: f64) -> Option<u32> {
+        fewest_from(self.lowest(), MOST_REPLICAS, |n| {
+            let e = self.effect(n, first_step);
             e.ttft <= allowed.ttft_alone()
                 && e.itl <= allowed.itl_alone()
                 && 1.0 - e.good() <= allowed.both
-        };
-        let lowest = self.lowest();
-        if enough(lowest) {
-            return Some(lowest);
-        }
-        let (mut low, mut high) = (lowest, lowest.saturating_mul(2).max(1));
-        while !enough(high) {
-            if high >= MOST_REPLICAS {
-                return None;
-            }
-            low = high;
-            high = high.saturating_mul(2).min(MOST_REPLICAS);
-        }
-        while high - low > 1 {
-            let middle = low + (high - low) / 2;
-            if enough(middle) {
-                high = middle;
-            } else {
-                low = middle;
-            }
-        }
-        Some(high)
+        })
     }
 
     /// The fewest replicas at which the pool has a steady state at all: within its utilisation
     /// limit.
     pub(super) fn steady(&self) -> u32 {
         let lowest = self.lowest();
-        let calm = |n: u32| self.effect(n).utilisation <= MAX_UTILISATION;
-        if calm(lowest) {
-            return lowest;
-        }
-        let mut high = lowest.max(1);
-        while !calm(high) && high < MOST_REPLICAS {
-            high = high.saturating_mul(2).min(MOST_REPLICAS);
-        }
-        if !calm(high) {
-            return lowest;
-        }
-        let mut low = lowest.min(high);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if calm(middle) {
-                high = middle;
-            } else {
-                low = middle + 1;
-            }
-        }
-        high
+        fewest_from(lowest, MOST_REPLICAS, |n| self.effect(n, 0.0).utilisation <= MAX_UTILISATION)
+            .unwrap_or(lowest)
+    }
+
+    /// GPUs of one replica, at least 1.
+    pub(super) fn gpus_per_replica(&self) -> u32 {
+        self.pool.gpus_per_replica.get().max(1)
     }
 
     /// The fewest replicas worth looking at: the minimum, and one where there is any load.
@@ -229,12 +196,16 @@ impl<'a> Candidate<'a> {
     }
 
     /// TTFT and ITL at the percentile of the promise, where the pool has them.
-    pub(super) fn latencies(&self, replicas: u32) -> (Option<Millis>, Option<Millis>) {
+    pub(super) fn latencies(
+        &self,
+        replicas: u32,
+        first_step: f64,
+    ) -> (Option<Millis>, Option<Millis>) {
         let late = self.sla.percentile.share().rest().get();
         let engines = f64::from(replicas.max(1));
         let known = |x: f64| x.is_finite().then(|| Millis::clamped(x));
         match &self.model {
-            Model::Prefill { model, first_step } => {
+            Model::Prefill(model) => {
                 let t = model.quantile(engines, self.rate, self.dispersion, late) + first_step;
                 (known(t), None)
             }
@@ -250,7 +221,7 @@ impl<'a> Candidate<'a> {
     }
 
     /// What no number of replicas can mend.
-    pub(super) fn hopeless(&self, allowed: Allowed) -> Option<Verdict> {
+    pub(super) fn hopeless(&self, allowed: Allowed, first_step: f64) -> Option<Verdict> {
         let miss = |latency, best: f64, target: Millis| {
             (best > target.get()).then(|| Verdict::CannotBeMet {
                 latency,
@@ -263,7 +234,7 @@ impl<'a> Candidate<'a> {
             max_kv_tokens: self.pool.engine.decode().max_kv_tokens().get(),
         };
         match &self.model {
-            Model::Prefill { model, first_step } => miss(
+            Model::Prefill(model) => miss(
                 Latency::Ttft,
                 model.quantile_alone(allowed.ttft_alone()) + first_step,
                 self.sla.ttft,
@@ -288,7 +259,7 @@ impl<'a> Candidate<'a> {
     pub(super) fn extrapolates(&self, demand: &Demand) -> bool {
         let engine = self.pool.engine;
         match &self.model {
-            Model::Prefill { .. } | Model::Aggregated(_) => {
+            Model::Prefill(_) | Model::Aggregated(_) => {
                 engine.prefill().ttft(demand.isl.mean.get()).outside.is_some()
             }
             Model::Decode(model) => !engine.decode().context_range().contains(&model.context()),
@@ -296,11 +267,31 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// The first token is made by prefill, but it also waits for one decode iteration.
-pub(super) fn set_first_step(candidates: &mut [Candidate<'_>], first_step: Option<f64>) {
-    for c in candidates {
-        if let Model::Prefill { first_step: step, .. } = &mut c.model {
-            *step = first_step.unwrap_or(0.0);
+/// The smallest count from `lowest` to `most` that is enough, where more always is; `None` where not
+/// even `most` is.
+pub(super) fn fewest_from(lowest: u32, most: u32, enough: impl Fn(u32) -> bool) -> Option<u32> {
+    if enough(lowest) {
+        return Some(lowest);
+    }
+    let (mut low, mut high) = (lowest, lowest.saturating_mul(2).max(1));
+    while low < most {
+        high = high.min(most);
+        if enough(high) {
+            break;
+        }
+        low = high;
+        high = high.saturating_mul(2);
+    }
+    if low >= most {
+        return None;
+    }
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if enough(middle) {
+            high = middle;
+        } else {
+            low = middle;
         }
     }
+    Some(high)
 }

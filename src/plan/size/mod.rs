@@ -10,8 +10,11 @@ use crate::profile::EngineProfile;
 use crate::spec::{EngineLimits, Sla};
 use crate::units::{Gpus, Millis, Replicas, Role, Share};
 
-use candidate::{Allowed, Candidate, set_first_step};
-use search::{Reach, fewest_together, gpus, joint, least_bad, within};
+use candidate::{Allowed, Candidate};
+use search::{
+    fewest_late, fewest_together, first_step, gpus, is_kept, joint, least_bad, shortest_first_step,
+    within,
+};
 
 /// One pool as the sizing sees it.
 #[derive(Clone, Copy, Debug)]
@@ -147,20 +150,12 @@ impl Sizing {
 #[must_use]
 pub fn size(pools: &[SizePool<'_>], sla: &Sla, demand: &Demand, budget: Option<Gpus>) -> Sizing {
     let (allowed, promised) = (Allowed::planned(sla), Allowed::promised(sla));
-    let mut candidates: Vec<Candidate<'_>> =
+    let candidates: Vec<Candidate<'_>> =
         pools.iter().map(|p| Candidate::new(*p, sla, demand)).collect();
-    let first_step =
-        candidates.iter().find_map(|c| c.first_step(c.fewest(allowed).unwrap_or(1).max(1)));
-    set_first_step(&mut candidates, first_step);
-    let hopeless = candidates.iter().find_map(|c| c.hopeless(promised));
-    // Where the reserve for chance cannot be had for a few replicas, the promise itself is planned
-    // with: near the best that can be reached, the reserve costs several times the fleet.
-    let wanted = if hopeless.is_some() {
-        None
-    } else {
-        fewest_together(&candidates, allowed, Reach::Near)
-            .or_else(|| fewest_together(&candidates, promised, Reach::Far))
-    };
+    let best_step = shortest_first_step(&candidates);
+    let hopeless = candidates.iter().find_map(|c| c.hopeless(promised, best_step));
+    let wanted =
+        if hopeless.is_some() { None } else { with_reserve(&candidates, allowed, promised) };
     let (wanted, counts, verdict) = match (wanted, hopeless) {
         (Some(wanted), _) if within(&candidates, &wanted, budget) => {
             (wanted.clone(), wanted, Verdict::Kept)
@@ -177,7 +172,7 @@ pub fn size(pools: &[SizePool<'_>], sla: &Sla, demand: &Demand, budget: Option<G
             // both keeps the promise.
             let enough: Vec<u32> = candidates
                 .iter()
-                .map(|c| c.steady().max(c.fewest(promised).unwrap_or_default()))
+                .map(|c| c.steady().max(c.fewest(promised, best_step).unwrap_or_default()))
                 .collect();
             let verdict = hopeless.unwrap_or(Verdict::LimitsTooTight { needed: Verdict::NO_SIZE });
             let counts = least_bad(&candidates, &enough, budget);
@@ -191,22 +186,41 @@ pub fn size(pools: &[SizePool<'_>], sla: &Sla, demand: &Demand, budget: Option<G
 /// in the order of `pools` (a pool without a size counts as empty).
 #[must_use]
 pub fn assess(pools: &[SizePool<'_>], counts: &[Replicas], sla: &Sla, demand: &Demand) -> Sizing {
-    let mut candidates: Vec<Candidate<'_>> =
+    let candidates: Vec<Candidate<'_>> =
         pools.iter().map(|p| Candidate::new(*p, sla, demand)).collect();
     let counts: Vec<u32> = (0..pools.len()).map(|i| counts.get(i).map_or(0, |n| n.get())).collect();
-    let first_step = candidates.iter().zip(&counts).find_map(|(c, n)| c.first_step(*n));
-    set_first_step(&mut candidates, first_step);
     let kept = is_kept(&candidates, &counts, Allowed::promised(sla));
     let verdict = if kept { Verdict::Kept } else { Verdict::NotKept };
     describe(&candidates, &counts, None, verdict, demand)
 }
 
-/// Whether no more requests are late than allowed.
-fn is_kept(candidates: &[Candidate<'_>], counts: &[u32], allowed: Allowed) -> bool {
-    candidates.iter().zip(counts).all(|(c, n)| {
-        let e = c.effect(*n);
-        e.ttft <= allowed.ttft && e.itl <= allowed.itl
-    }) && 1.0 - joint(candidates, counts) <= allowed.both
+/// The part of its GPUs that the reserve for chance may add to a fleet, and one GPU more: a quarter.
+/// On the shipped profiles it adds a tenth (decode) to nothing (prefill) away from the edge.
+const DEAREST_RESERVE: u32 = 4;
+
+/// The cheapest sizes with the reserve for chance, as far as that costs no more than
+/// [`DEAREST_RESERVE`] of what the promise itself needs; beyond, what those GPUs do best. Near the
+/// best latency that can be reached at all, the whole reserve would cost several times the fleet.
+fn with_reserve(
+    candidates: &[Candidate<'_>],
+    planned: Allowed,
+    promised: Allowed,
+) -> Option<Vec<u32>> {
+    let bare = fewest_together(candidates, promised)?;
+    let most = gpus(candidates, &bare).get();
+    let most = Gpus::new(most.saturating_add(most / DEAREST_RESERVE).saturating_add(1));
+    match fewest_together(candidates, planned) {
+        Some(reserved) if gpus(candidates, &reserved) <= most => Some(reserved),
+        Some(_) | None => {
+            let each = candidates.iter().map(|c| most.get() / c.gpus_per_replica());
+            Some(fewest_late(
+                candidates,
+                &vec![0; candidates.len()],
+                &each.collect::<Vec<_>>(),
+                most,
+            ))
+        }
+    }
 }
 
 /// The sizes with what they do; `wanted` are those before the limits, for a fleet that was chosen.
@@ -217,13 +231,14 @@ fn describe(
     verdict: Verdict,
     demand: &Demand,
 ) -> Sizing {
+    let step = first_step(candidates, counts);
     let pools = candidates
         .iter()
         .zip(counts)
         .enumerate()
         .map(|(i, (c, &n))| {
-            let e = c.effect(n);
-            let (ttft, itl) = c.latencies(n);
+            let e = c.effect(n, step);
+            let (ttft, itl) = c.latencies(n, step);
             let cut = matches!(verdict, Verdict::LimitsTooTight { .. })
                 && wanted.is_some_and(|wanted| n < wanted[i]);
             let bound = if cut && c.pool.max.is_some_and(|max| n == max.get()) {
@@ -233,7 +248,7 @@ fn describe(
             } else if n == c.pool.min.get() {
                 Bound::Min
             } else if n > 0 {
-                c.effect(n - 1).bound
+                c.effect(n - 1, step).bound
             } else {
                 Bound::Min
             };

@@ -1,101 +1,78 @@
 //! The search for sizes that keep the promise together, within the limits.
 
-use super::candidate::{Allowed, Candidate, MOST_REPLICAS};
+use super::candidate::{Allowed, Candidate, MOST_REPLICAS, fewest_from};
 use crate::units::{Gpus, Replicas};
 
-/// How far above what each pool needs alone a search for sizes that do together goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// An eighth, and three at least: enough nearly always.
-    Near,
-    /// As far as it takes, up to [`MOST_REPLICAS`].
-    Far,
+/// The decode iteration that the first token waits for in a fleet of these sizes, ms; 0 where no
+/// decode pool is sized.
+pub(super) fn first_step(candidates: &[Candidate<'_>], counts: &[u32]) -> f64 {
+    candidates.iter().zip(counts).find_map(|(c, n)| c.first_step(*n)).unwrap_or(0.0)
 }
 
-/// The cheapest sizes that keep the promise together: each pool alone gives a lower bound, and the
-/// requests that both pools make late add up, so that more may be needed.
-pub(super) fn fewest_together(
-    candidates: &[Candidate<'_>],
-    allowed: Allowed,
-    reach: Reach,
-) -> Option<Vec<u32>> {
-    let least: Vec<u32> = candidates.iter().map(|c| c.fewest(allowed)).collect::<Option<_>>()?;
-    let most = most_together(candidates, &least, allowed, reach)?;
-    let options: Vec<Vec<Choice>> = candidates
-        .iter()
-        .zip(least.iter().zip(most))
-        .map(|(c, (&least, most))| {
-            let option = |n| Choice {
-                replicas: n,
-                gpus: Replicas::new(n).gpus(c.pool.gpus_per_replica),
-                good: c.effect(n).good(),
-            };
-            (least..=most).map(option).collect()
-        })
-        .collect();
-    let mut best: Option<(Gpus, f64, Vec<u32>)> = None;
-    let mut consider = |chosen: &[&Choice]| {
-        let late = 1.0 - chosen.iter().map(|o| o.good).product::<f64>();
-        let total = chosen.iter().fold(Gpus::new(0), |sum, o| sum.plus(o.gpus));
-        let kept = late <= allowed.both;
-        if kept && best.as_ref().is_none_or(|(g, l, _)| (total, late) < (*g, *l)) {
-            best = Some((total, late, chosen.iter().map(|o| o.replicas).collect()));
-        }
-        kept
+/// The shortest first step that any size of the decode pool reaches, ms.
+pub(super) fn shortest_first_step(candidates: &[Candidate<'_>]) -> f64 {
+    candidates.iter().find_map(|c| c.first_step(u32::MAX)).unwrap_or(0.0)
+}
+
+/// The cheapest sizes that keep the promise together; of equals those with the fewest late
+/// requests. `None` where none up to [`MOST_REPLICAS`] does.
+///
+/// The pools cannot be sized one after the other: the late requests of both add up, and a larger
+/// decode pool steps faster, which leaves the prefill pool more of the TTFT. Each size of the second
+/// pool has its fewest of the first; the search ends where the second alone costs too much.
+pub(super) fn fewest_together(candidates: &[Candidate<'_>], allowed: Allowed) -> Option<Vec<u32>> {
+    let best_step = shortest_first_step(candidates);
+    let least: Vec<u32> =
+        candidates.iter().map(|c| c.fewest(allowed, best_step)).collect::<Option<_>>()?;
+    let ([first, second], [least_first, least_second]) = (candidates, &least[..]) else {
+        return (candidates.len() == 1).then_some(least);
     };
-    match &options[..] {
-        [one] => {
-            for a in one {
-                if consider(&[a]) {
-                    break;
-                }
+    let kept = |a: u32, b: u32| is_kept(candidates, &[a, b], allowed);
+    let (each_first, each_second) = (first.gpus_per_replica(), second.gpus_per_replica());
+    let total = |a: u32, b: u32| {
+        u64::from(a) * u64::from(each_first) + u64::from(b) * u64::from(each_second)
+    };
+    let start = fewest_from(*least_second, MOST_REPLICAS, |b| kept(MOST_REPLICAS, b))?;
+    let mut best: Option<(u64, f64, [u32; 2])> = None;
+    for b in start..=MOST_REPLICAS {
+        let affordable = match best {
+            None => MOST_REPLICAS,
+            Some((cost, ..)) if total(*least_first, b) > cost => break,
+            Some((cost, ..)) => {
+                let left = (cost - total(0, b)) / u64::from(each_first);
+                u32::try_from(left).unwrap_or(MOST_REPLICAS).min(MOST_REPLICAS)
             }
+        };
+        if !kept(affordable, b) {
+            continue;
         }
-        [first, second] => {
-            // The more of the first, the fewer of the second are enough.
-            let mut enough = second.len();
-            for a in first {
-                while enough > 0 && consider(&[a, &second[enough - 1]]) {
-                    enough -= 1;
-                }
-            }
+        let Some(a) = fewest_from(*least_first, affordable, |a| kept(a, b)) else { continue };
+        let rank = (total(a, b), 1.0 - joint(candidates, &[a, b]));
+        if best.is_none_or(|(cost, late, _)| rank < (cost, late)) {
+            best = Some((rank.0, rank.1, [a, b]));
         }
-        _ => return None,
     }
-    best.map(|(_, _, counts)| counts)
+    best.map(|(_, _, counts)| counts.to_vec())
 }
 
-/// Sizes that keep the promise together, with no regard to their cost.
-fn most_together(
-    candidates: &[Candidate<'_>],
-    least: &[u32],
-    allowed: Allowed,
-    reach: Reach,
-) -> Option<Vec<u32>> {
-    let mut times = 1_u32;
-    loop {
-        let above = |n: u32| n.saturating_add((n / 8).max(3).saturating_mul(times));
-        let most: Vec<u32> = least.iter().map(|n| above(*n).min(MOST_REPLICAS.max(*n))).collect();
-        if 1.0 - joint(candidates, &most) <= allowed.both {
-            return Some(most);
+/// Whether no more requests are late than allowed.
+pub(super) fn is_kept(candidates: &[Candidate<'_>], counts: &[u32], allowed: Allowed) -> bool {
+    let step = first_step(candidates, counts);
+    let mut good = 1.0;
+    for (c, n) in candidates.iter().zip(counts) {
+        let e = c.effect(*n, step);
+        if e.ttft > allowed.ttft || e.itl > allowed.itl {
+            return false;
         }
-        if reach == Reach::Near || most.iter().all(|n| *n >= MOST_REPLICAS) {
-            return None;
-        }
-        times = times.saturating_mul(2);
+        good *= e.good();
     }
-}
-
-/// A size of one pool that may do.
-struct Choice {
-    replicas: u32,
-    gpus: Gpus,
-    good: f64,
+    1.0 - good <= allowed.both
 }
 
 /// Share of requests that are good with these sizes.
 pub(super) fn joint(candidates: &[Candidate<'_>], counts: &[u32]) -> f64 {
-    candidates.iter().zip(counts).map(|(c, n)| c.effect(*n).good()).product()
+    let step = first_step(candidates, counts);
+    candidates.iter().zip(counts).map(|(c, n)| c.effect(*n, step).good()).product()
 }
 
 pub(super) fn gpus(candidates: &[Candidate<'_>], counts: &[u32]) -> Gpus {
@@ -125,19 +102,29 @@ pub(super) fn least_bad(
     if within(candidates, &top, budget) {
         return top;
     }
-    let budget = budget.map_or(u32::MAX, Gpus::get);
     let bottom: Vec<u32> = candidates.iter().map(|c| c.pool.min.get()).collect();
-    let affordable = |c: &Candidate<'_>, spent: u32, top: u32| {
-        let each = c.pool.gpus_per_replica.get().max(1);
-        (budget.saturating_sub(spent) / each).clamp(c.pool.min.get(), top)
+    fewest_late(candidates, &bottom, &top, budget.unwrap_or(Gpus::new(u32::MAX)))
+}
+
+/// The sizes between `bottom` and `top` of at most `budget` GPUs that make the fewest requests late;
+/// of equals the cheapest. Where even `bottom` exceeds the budget, `bottom`.
+pub(super) fn fewest_late(
+    candidates: &[Candidate<'_>],
+    bottom: &[u32],
+    top: &[u32],
+    budget: Gpus,
+) -> Vec<u32> {
+    let budget = budget.get();
+    let affordable = |c: &Candidate<'_>, spent: u32, bottom: u32, top: u32| {
+        (budget.saturating_sub(spent) / c.gpus_per_replica()).clamp(bottom, top)
     };
-    match (candidates, &top[..]) {
-        ([one], [top]) => vec![affordable(one, 0, *top)],
-        ([a, b], [top_a, top_b]) => {
+    match (candidates, bottom, top) {
+        ([one], [bottom], [top]) => vec![affordable(one, 0, *bottom, *top)],
+        ([a, b], [bottom_a, bottom_b], [top_a, top_b]) => {
             let mut best: Option<((f64, f64, u32), Vec<u32>)> = None;
-            for n in bottom[0]..=affordable(a, 0, *top_a) {
-                let spent = n.saturating_mul(a.pool.gpus_per_replica.get());
-                let counts = vec![n, affordable(b, spent, *top_b)];
+            for n in *bottom_a..=affordable(a, 0, *bottom_a, *top_a) {
+                let spent = n.saturating_mul(a.gpus_per_replica());
+                let counts = vec![n, affordable(b, spent, *bottom_b, *top_b)];
                 if gpus(candidates, &counts).get() > budget {
                     continue;
                 }
@@ -146,15 +133,15 @@ pub(super) fn least_bad(
                 let worst = candidates
                     .iter()
                     .zip(&counts)
-                    .map(|(c, n)| c.effect(*n).utilisation)
+                    .map(|(c, n)| c.effect(*n, 0.0).utilisation)
                     .fold(0.0, f64::max);
                 let rank = (late, worst, gpus(candidates, &counts).get());
                 if best.as_ref().is_none_or(|(r, _)| rank < *r) {
                     best = Some((rank, counts));
                 }
             }
-            best.map_or(bottom, |(_, counts)| counts)
+            best.map_or_else(|| bottom.to_vec(), |(_, counts)| counts)
         }
-        _ => bottom,
+        _ => bottom.to_vec(),
     }
 }
