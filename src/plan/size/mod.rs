@@ -209,18 +209,16 @@ fn with_reserve(
     let bare = fewest_together(candidates, promised)?;
     let most = gpus(candidates, &bare).get();
     let most = Gpus::new(most.saturating_add(most / DEAREST_RESERVE).saturating_add(1));
-    match fewest_together(candidates, planned) {
-        Some(reserved) if gpus(candidates, &reserved) <= most => Some(reserved),
-        Some(_) | None => {
-            let each = candidates.iter().map(|c| most.get() / c.gpus_per_replica());
-            Some(fewest_late(
-                candidates,
-                &vec![0; candidates.len()],
-                &each.collect::<Vec<_>>(),
-                most,
-            ))
-        }
+    let Some(reserved) = fewest_together(candidates, planned) else {
+        // No size has the reserve: too many requests are late even alone.
+        return Some(bare);
+    };
+    if gpus(candidates, &reserved) <= most {
+        return Some(reserved);
     }
+    let none = vec![0; candidates.len()];
+    let each: Vec<u32> = candidates.iter().map(|c| most.get() / c.gpus_per_replica()).collect();
+    Some(fewest_late(candidates, &none, &each, most))
 }
 
 /// The sizes with what they do; `wanted` are those before the limits, for a fleet that was chosen.
