@@ -137,6 +137,11 @@ impl<'a> AggregatedModel<'a> {
         (self.prefill(0.0).quantile_alone(late) + iteration, iteration)
     }
 
+    /// The share of requests whose first token is late on an engine of their own.
+    pub(crate) fn late_alone(&self, ttft: Millis) -> f64 {
+        self.prefill(0.0).late_alone(ttft.get() - self.decode(0.0).itl(1.0))
+    }
+
     /// Mean tokens of context of a running sequence.
     pub(crate) fn context(&self) -> f64 {
         self.decode(0.0).context()

@@ -10,9 +10,9 @@ use crate::units::{Millis, Percentile, Role};
 /// reported with; without a limit a slip of a unit in the load would run on for ever.
 pub(super) const MOST_REPLICAS: u32 = 10_000;
 
-/// How much of the share that may be late is planned with. The rest is for chance: among the tens of
-/// thousands of requests of half an hour the late ones come in bursts, and their share scatters by
-/// about a fifth. More would cost GPUs in quiet times, less breaks every second half hour at the edge.
+/// How much of the share that may be late for chance is planned with. Among the tens of thousands
+/// of requests of half an hour the late ones come in bursts, and their share scatters by about a
+/// fifth. More would cost GPUs in quiet times, less breaks every second half hour at the edge.
 const PLANNED: f64 = 0.8;
 
 /// The allowed shares of late requests: of both targets together, and of each alone.
@@ -26,20 +26,22 @@ pub(super) struct Allowed {
 impl Allowed {
     /// What is promised.
     pub(super) fn promised(sla: &Sla) -> Self {
-        Self::part_of(sla, 1.0)
-    }
-
-    /// What is planned with.
-    pub(super) fn planned(sla: &Sla) -> Self {
-        Self::part_of(sla, PLANNED)
-    }
-
-    fn part_of(sla: &Sla, part: f64) -> Self {
-        let late = |p: Percentile| part * p.share().rest().get();
+        let late = |p: Percentile| p.share().rest().get();
         Self {
             both: late(sla.percentile),
             ttft: sla.ttft_percentile.map_or(1.0, late),
             itl: sla.itl_percentile.map_or(1.0, late),
+        }
+    }
+
+    /// What is planned with where the share `alone` is late in TTFT whatever the size: no reserve
+    /// for chance can be had from that.
+    pub(super) fn with_reserve(self, alone: f64) -> Self {
+        let part = |allowed: f64, sure: f64| sure + PLANNED * (allowed - sure).max(0.0);
+        Self {
+            both: part(self.both, alone),
+            ttft: part(self.ttft, alone),
+            itl: part(self.itl, 0.0),
         }
     }
 
@@ -217,6 +219,15 @@ impl<'a> Candidate<'a> {
                 let (ttft, itl) = model.quantiles(engines, self.rate, late);
                 (known(ttft), known(itl))
             }
+        }
+    }
+
+    /// The share of requests that are late in TTFT even on engines of their own.
+    pub(super) fn late_alone(&self, first_step: f64) -> f64 {
+        match &self.model {
+            Model::Prefill(model) => model.late_alone(self.sla.ttft.get() - first_step),
+            Model::Decode(_) => 0.0,
+            Model::Aggregated(model) => model.late_alone(self.sla.ttft),
         }
     }
 

@@ -12,8 +12,7 @@ use crate::units::{Gpus, Millis, Replicas, Role, Share};
 
 use candidate::{Allowed, Candidate};
 use search::{
-    fewest_late, fewest_together, first_step, gpus, is_kept, joint, least_bad, shortest_first_step,
-    within,
+    fewest_together, first_step, gpus, is_kept, joint, least_bad, shortest_first_step, within,
 };
 
 /// One pool as the sizing sees it.
@@ -149,13 +148,17 @@ impl Sizing {
 /// `pools` are prefill and decode, one of the two, or aggregated.
 #[must_use]
 pub fn size(pools: &[SizePool<'_>], sla: &Sla, demand: &Demand, budget: Option<Gpus>) -> Sizing {
-    let (allowed, promised) = (Allowed::planned(sla), Allowed::promised(sla));
+    let promised = Allowed::promised(sla);
     let candidates: Vec<Candidate<'_>> =
         pools.iter().map(|p| Candidate::new(*p, sla, demand)).collect();
     let best_step = shortest_first_step(&candidates);
     let hopeless = candidates.iter().find_map(|c| c.hopeless(promised, best_step));
-    let wanted =
-        if hopeless.is_some() { None } else { with_reserve(&candidates, allowed, promised) };
+    let wanted = if hopeless.is_some() {
+        None
+    } else {
+        let alone = candidates.iter().map(|c| c.late_alone(best_step)).fold(0.0, f64::max);
+        fewest_together(&candidates, promised.with_reserve(alone))
+    };
     let (wanted, counts, verdict) = match (wanted, hopeless) {
         (Some(wanted), _) if within(&candidates, &wanted, budget) => {
             (wanted.clone(), wanted, Verdict::Kept)
@@ -192,33 +195,6 @@ pub fn assess(pools: &[SizePool<'_>], counts: &[Replicas], sla: &Sla, demand: &D
     let kept = is_kept(&candidates, &counts, Allowed::promised(sla));
     let verdict = if kept { Verdict::Kept } else { Verdict::NotKept };
     describe(&candidates, &counts, None, verdict, demand)
-}
-
-/// The part of its GPUs that the reserve for chance may add to a fleet, and one GPU more: a quarter.
-/// On the shipped profiles it adds a tenth (decode) to nothing (prefill) away from the edge.
-const DEAREST_RESERVE: u32 = 4;
-
-/// The cheapest sizes with the reserve for chance, as far as that costs no more than
-/// [`DEAREST_RESERVE`] of what the promise itself needs; beyond, what those GPUs do best. Near the
-/// best latency that can be reached at all, the whole reserve would cost several times the fleet.
-fn with_reserve(
-    candidates: &[Candidate<'_>],
-    planned: Allowed,
-    promised: Allowed,
-) -> Option<Vec<u32>> {
-    let bare = fewest_together(candidates, promised)?;
-    let most = gpus(candidates, &bare).get();
-    let most = Gpus::new(most.saturating_add(most / DEAREST_RESERVE).saturating_add(1));
-    let Some(reserved) = fewest_together(candidates, planned) else {
-        // No size has the reserve: too many requests are late even alone.
-        return Some(bare);
-    };
-    if gpus(candidates, &reserved) <= most {
-        return Some(reserved);
-    }
-    let none = vec![0; candidates.len()];
-    let each: Vec<u32> = candidates.iter().map(|c| most.get() / c.gpus_per_replica()).collect();
-    Some(fewest_late(candidates, &none, &each, most))
 }
 
 /// The sizes with what they do; `wanted` are those before the limits, for a fleet that was chosen.

@@ -102,23 +102,12 @@ pub(super) fn least_bad(
     if within(candidates, &top, budget) {
         return top;
     }
+    let budget = budget.map_or(u32::MAX, Gpus::get);
     let bottom: Vec<u32> = candidates.iter().map(|c| c.pool.min.get()).collect();
-    fewest_late(candidates, &bottom, &top, budget.unwrap_or(Gpus::new(u32::MAX)))
-}
-
-/// The sizes between `bottom` and `top` of at most `budget` GPUs that make the fewest requests late;
-/// of equals the cheapest. Where even `bottom` exceeds the budget, `bottom`.
-pub(super) fn fewest_late(
-    candidates: &[Candidate<'_>],
-    bottom: &[u32],
-    top: &[u32],
-    budget: Gpus,
-) -> Vec<u32> {
-    let budget = budget.get();
     let affordable = |c: &Candidate<'_>, spent: u32, bottom: u32, top: u32| {
         (budget.saturating_sub(spent) / c.gpus_per_replica()).clamp(bottom, top)
     };
-    match (candidates, bottom, top) {
+    match (candidates, &bottom[..], &top[..]) {
         ([one], [bottom], [top]) => vec![affordable(one, 0, *bottom, *top)],
         ([a, b], [bottom_a, bottom_b], [top_a, top_b]) => {
             let mut best: Option<((f64, f64, u32), Vec<u32>)> = None;
@@ -140,8 +129,8 @@ pub(super) fn fewest_late(
                     best = Some((rank, counts));
                 }
             }
-            best.map_or_else(|| bottom.to_vec(), |(_, counts)| counts)
+            best.map_or(bottom, |(_, counts)| counts)
         }
-        _ => bottom.to_vec(),
+        _ => bottom,
     }
 }
