@@ -9,7 +9,7 @@ use super::exit::{CliError, Exit};
 use super::files;
 use super::promise::{Promise, positive};
 use crate::backtest::Source;
-use crate::forecast::{Band, Demand, Lengths};
+use crate::forecast::{Band, Demand, Lengths, Work};
 use crate::observe::TrafficStep;
 use crate::prometheus::{Client, Endpoint, Selector, history};
 use crate::spec::{format_duration, parse_duration};
@@ -292,5 +292,6 @@ pub(super) fn demand_of(interval: &Interval) -> Option<Demand> {
         osl: lengths(interval.osl?),
         // Below 1 the counts of one interval look calmer than Poisson by chance.
         dispersion: interval.dispersion.unwrap_or(1.0).max(1.0),
+        work: Work::default(),
     })
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LastValue, Predictor};
-use crate::units::{PerSecond, Timestamp, Tokens};
+use super::standing::{Lead, Rules, Standing};
+use crate::units::{PerSecond, Role, Timestamp, Tokens, seconds_of};
 
 /// A forecast value with its band, in the unit of the series.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,6 +59,24 @@ pub struct Demand {
     pub osl: Lengths,
     /// Index of dispersion of the arrival counts at the time scale of a wait: 1 is Poisson.
     pub dispersion: f64,
+    /// How much of the upper rate each kind of work is planned with.
+    pub work: Work,
+}
+
+/// The work of a demand over that of the upper rate of mean requests. Prompts and outputs grow at
+/// different times, so that each kind of work has its own upper end.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Work {
+    /// Prompts to read.
+    pub prefill: f64,
+    /// Tokens to make.
+    pub decode: f64,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self { prefill: 1.0, decode: 1.0 }
+    }
 }
 
 impl Demand {
@@ -70,86 +88,249 @@ impl Demand {
             isl: Lengths::fixed(isl),
             osl: Lengths::fixed(osl),
             dispersion: 1.0,
+            work: Work { prefill: 1.0, decode: 1.0 },
         }
     }
+
+    /// The requests per second that a pool of this role is sized for.
+    #[must_use]
+    pub fn upper(&self, role: Role) -> f64 {
+        let Work { prefill, decode } = self.work;
+        self.rate.high
+            * match role {
+                Role::Prefill => prefill,
+                Role::Decode => decode,
+                Role::Aggregated => prefill.max(decode),
+            }
+    }
 }
+
+/// What one window showed; `None` was not known, and teaches nothing. An idle window has a rate of 0
+/// and no lengths.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Reading {
+    /// How long the window was.
+    pub window: Duration,
+    /// Arrivals.
+    pub rate: Option<PerSecond>,
+    /// Mean prompt.
+    pub isl: Option<Tokens>,
+    /// Mean output.
+    pub osl: Option<Tokens>,
+}
+
+/// What surrounds the forecast.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Horizon {
+    /// From a change of the load until a replica that was asked for because of it serves.
+    pub lead: Duration,
+    /// The wait after which a prompt is late.
+    pub patience: Duration,
+    /// The longest that capacity is held after it was last needed.
+    pub longest_hold: Duration,
+    /// What the pools take at most over the work that they are sized for.
+    pub room: Work,
+}
+
+/// The demand to plan for, and the rules that say so.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Forecast {
+    /// The demand.
+    pub demand: Demand,
+    /// What is kept standing for prompts, tokens per second.
+    pub prefill: Standing,
+    /// What is kept standing for outputs, tokens per second.
+    pub decode: Standing,
+}
+
+/// For how long a window's figures count, in the means of lengths and of their spread: long against
+/// the noise of a window, short against the hours in which a service changes.
+const MEANS: Duration = Duration::from_secs(300);
+const SPREADS: Duration = Duration::from_secs(1800);
+
+/// A decode pool takes in what comes above its rate for about this long before its tokens are slow:
+/// a batch fills over the life of a request.
+const FILLING: Duration = Duration::from_secs(4);
+
+/// A mean that forgets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Fading {
+    sum: f64,
+    weight: f64,
+}
+
+impl Fading {
+    fn learn(&mut self, value: f64, weight: f64, keep: f64) {
+        self.sum = self.sum * keep + value * weight;
+        self.weight = self.weight * keep + weight;
+    }
+
+    fn mean(self) -> Option<f64> {
+        (self.weight > 0.0).then(|| self.sum / self.weight)
+    }
+
+    /// The mean with `weight` of an assumption.
+    fn with(self, assumed: f64, weight: f64) -> f64 {
+        (self.sum + assumed * weight) / (self.weight + weight)
+    }
+}
+
+/// A series of lengths: their mean, and their spread as far as window means tell it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct LengthSeries {
+    mean: Fading,
+    cv2: Fading,
+    last: Option<f64>,
+}
+
+impl LengthSeries {
+    /// `count` requests came in the window, `share` of which is newer than the reading before.
+    fn learn(&mut self, mean: f64, count: f64, share: f64, step: f64) {
+        let before = self.mean.mean();
+        self.mean.learn(mean, count.max(1.0) * share, (-step / seconds_of(MEANS)).exp());
+        // The mean of n has the variance sigma^2 / n; the difference of two independent means
+        // twice that, of two windows that overlap the share that does not.
+        if let (Some(last), Some(usual)) = (self.last, before) {
+            let squared = (mean - last).powi(2) / 2.0 * count / share / (usual * usual);
+            let keep = (-step / seconds_of(SPREADS)).exp();
+            self.cv2.learn(squared.min(WIDEST), step, keep);
+        }
+        self.last = Some(mean);
+    }
+
+    fn lengths(&self) -> Option<Lengths> {
+        Some(Lengths {
+            mean: Tokens::clamped(self.mean.mean()?.max(1.0)),
+            cv2: self.cv2.with(Lengths::ASSUMED_CV2, ASSUMED_FOR).min(WIDEST_SPREAD),
+        })
+    }
+}
+
+/// The squared coefficient of variation that one pair of windows is taken for at most: a change of
+/// the mix is not a spread.
+const WIDEST: f64 = 10.0;
+
+/// The widest spread that is believed. Window means of bursty clients vary more than their requests
+/// do; the requests of public traces lie between 0.9 and 1.7 (techniques.md 3.2).
+const WIDEST_SPREAD: f64 = 2.0;
+
+/// What is assumed of a spread counts like this many seconds of readings.
+const ASSUMED_FOR: f64 = 120.0;
 
 /// Learns the demand from one window after the other.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DemandForecast {
-    rate: LastValue,
-    isl: LastValue,
-    osl: LastValue,
+    at: Option<Timestamp>,
+    rate: Option<f64>,
+    isl: LengthSeries,
+    osl: LengthSeries,
+    prefill: Rules,
+    decode: Rules,
 }
 
 impl DemandForecast {
-    /// Takes in what one window showed; `None` was not known, and teaches nothing. An idle window
-    /// has a rate of 0 and no lengths, so that the lengths stay those of the last requests seen.
-    pub fn learn(
-        &mut self,
-        at: Timestamp,
-        rate: Option<PerSecond>,
-        isl: Option<Tokens>,
-        osl: Option<Tokens>,
-    ) {
-        let Self { rate: rates, isl: isls, osl: osls } = self;
-        for (predictor, value) in [
-            (rates, rate.map(PerSecond::get)),
-            (isls, isl.map(Tokens::get)),
-            (osls, osl.map(Tokens::get)),
-        ] {
-            if let Some(value) = value {
-                predictor.learn(at, value);
+    /// Takes in what one window showed. Without lengths of its own a window has those of the
+    /// requests before; without any, its rate waits for them.
+    pub fn learn(&mut self, at: Timestamp, seen: Reading, horizon: Horizon) {
+        let Some(rate) = seen.rate.map(PerSecond::get).filter(|x| x.is_finite()) else { return };
+        let window = seconds_of(seen.window).max(1e-3);
+        let step = self.at.map_or(window, |t| seconds_of(at.since(t)));
+        if step <= 0.0 && self.at.is_some_and(|t| t.since(at) < SET_BACK) {
+            return;
+        }
+        let step = if step <= 0.0 { window } else { step };
+        let share = (step / window).min(1.0);
+        for (series, length) in [(&mut self.isl, seen.isl), (&mut self.osl, seen.osl)] {
+            if let Some(mean) = length.map(Tokens::get).filter(|x| x.is_finite() && *x > 0.0) {
+                series.learn(mean, rate * window, share, step);
             }
         }
-    }
-
-    /// The rate expected `horizon` from now; `None` before one was seen.
-    #[must_use]
-    pub fn rate(&self, horizon: Duration) -> Option<Band> {
-        self.rate.predict(horizon)
-    }
-
-    /// The demand expected `horizon` from now; `None` before a rate and both lengths were seen. The
-    /// spread of the lengths is [`Lengths::ASSUMED_CV2`], the arrivals are taken as Poisson.
-    #[must_use]
-    pub fn demand(&self, horizon: Duration) -> Option<Demand> {
-        let length = |p: &LastValue| {
-            p.predict(horizon).map(|b| Lengths {
-                mean: Tokens::clamped(b.point.max(1.0)),
-                cv2: Lengths::ASSUMED_CV2,
-            })
+        (self.at, self.rate) = (Some(at), Some(rate));
+        let mean = |own: Option<Tokens>, series: &LengthSeries| {
+            own.map(Tokens::get).or_else(|| series.mean.mean()).unwrap_or_default()
         };
-        Some(Demand {
-            rate: self.rate(horizon)?,
-            isl: length(&self.isl)?,
-            osl: length(&self.osl)?,
+        let lead = Lead {
+            time: horizon.lead,
+            patience: horizon.patience,
+            longest_hold: horizon.longest_hold,
+            room: horizon.room.prefill,
+        };
+        let prompts = rate * mean(seen.isl, &self.isl);
+        self.prefill.learn(at, seen.window, prompts, rate, lead);
+        let lead =
+            Lead { patience: horizon.patience.max(FILLING), room: horizon.room.decode, ..lead };
+        let outputs = rate * mean(seen.osl, &self.osl);
+        self.decode.learn(at, seen.window, outputs, rate, lead);
+    }
+
+    /// The demand to plan for where a late request in a thousand costs `price` thousandths of the
+    /// fleet; `None` before a rate and both lengths were seen.
+    #[must_use]
+    pub fn demand(&self, price: f64) -> Option<Forecast> {
+        let (isl, osl) = (self.isl.lengths()?, self.osl.lengths()?);
+        let (prefill, decode) = (self.prefill.standing(price)?, self.decode.standing(price)?);
+        let requests = |work: f64, lengths: Lengths| work / lengths.mean.get();
+        let (p, d) = (requests(prefill.high, isl), requests(decode.high, osl));
+        let point = self.rate.unwrap_or_default();
+        let high = p.max(d);
+        let part = |x: f64| if high > 0.0 { x / high } else { 1.0 };
+        let demand = Demand {
+            rate: Band { low: point.min(high), point, high },
+            isl,
+            osl,
+            // Bursts longer than a level are in its upper end, and would count twice.
             dispersion: 1.0,
-        })
+            work: Work { prefill: part(p), decode: part(d) },
+        };
+        Some(Forecast { demand, prefill, decode })
     }
 }
+
+/// A reading this much older than the last one comes from a clock that was set back; one less old
+/// was overtaken.
+const SET_BACK: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const MINUTE: Duration = Duration::from_secs(60);
+    const HORIZON: Horizon = Horizon {
+        lead: Duration::from_secs(120),
+        patience: MINUTE,
+        longest_hold: Duration::MAX,
+        room: Work { prefill: 1.2, decode: 1.2 },
+    };
+
+    fn reading(rate: f64, isl: Option<f64>, osl: Option<f64>) -> Reading {
+        Reading {
+            window: MINUTE,
+            rate: PerSecond::new(rate),
+            isl: isl.and_then(Tokens::new),
+            osl: osl.and_then(Tokens::new),
+        }
+    }
+
     #[test]
     fn an_idle_window_keeps_the_lengths_of_the_last_requests() {
         let mut f = DemandForecast::default();
         let t = Timestamp::from_millis;
-        assert_eq!(f.demand(Duration::ZERO), None);
-        f.learn(t(0), PerSecond::new(12.0), Tokens::new(3000.0), Tokens::new(150.0));
-        f.learn(t(60_000), PerSecond::new(0.0), None, None);
-        let d = f.demand(Duration::ZERO).unwrap();
+        assert_eq!(f.demand(10.0), None);
+        f.learn(t(0), reading(12.0, Some(3000.0), Some(150.0)), HORIZON);
+        f.learn(t(60_000), reading(0.0, None, None), HORIZON);
+        let d = f.demand(10.0).unwrap().demand;
         assert_eq!((d.rate.point, d.isl.mean.get(), d.osl.mean.get()), (0.0, 3000.0, 150.0));
     }
 
     #[test]
     fn missing_data_teaches_nothing() {
         let mut f = DemandForecast::default();
-        f.learn(Timestamp::from_millis(0), PerSecond::new(12.0), None, None);
-        f.learn(Timestamp::from_millis(1), None, None, None);
-        assert_eq!(f.rate(Duration::ZERO), Some(Band::certain(12.0)));
-        assert_eq!(f.demand(Duration::ZERO), None, "no length was ever seen");
+        f.learn(Timestamp::from_millis(0), reading(12.0, Some(3000.0), Some(150.0)), HORIZON);
+        let before = f.clone();
+        f.learn(Timestamp::from_millis(60_000), Reading::default(), HORIZON);
+        assert_eq!(f, before);
+        let mut blind = DemandForecast::default();
+        blind.learn(Timestamp::from_millis(0), reading(12.0, None, None), HORIZON);
+        assert_eq!(blind.demand(10.0), None, "no length was ever seen");
     }
 }

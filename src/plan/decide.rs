@@ -1,16 +1,18 @@
 //! From an observation to a decision.
 
+use std::time::Duration;
+
 mod budget;
 
 use budget::keep_budget;
 
 use super::decision::{Decision, Outcome, PoolDecision, Report};
 use super::input::{PlanInput, PoolInput};
-use super::size::{Bound, Latency, PoolSize, SizePool, Sizing, Verdict, size};
+use super::size::{Bound, Latency, PoolSize, SizePool, Sizing, Verdict, size_level};
 use super::{Memory, Reason};
-use crate::forecast::Demand;
+use crate::forecast::{Demand, Forecast, Horizon, LATE_AT_LEVEL, Reading, Work};
 use crate::observe::{LatencySignals, PoolInventory, Signal};
-use crate::units::{Gpus, Millis, Replicas, Role};
+use crate::units::{Gpus, Millis, Replicas, Role, Share};
 
 /// Decides what each pool is to have.
 ///
@@ -23,23 +25,29 @@ use crate::units::{Gpus, Millis, Replicas, Role};
 pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
     let mut memory = memory.clone();
     let traffic = &input.observation.traffic;
-    memory.forecast.learn(
-        input.observation.at,
-        traffic.arrivals.known().copied(),
-        traffic.isl.known().copied(),
-        traffic.osl.known().copied(),
-    );
+    let reading = Reading {
+        window: traffic.window,
+        rate: traffic.arrivals.known().copied(),
+        isl: traffic.isl.known().copied(),
+        osl: traffic.osl.known().copied(),
+    };
+    memory.forecast.learn(input.observation.at, reading, horizon(input, &memory));
     let not_fresh = not_fresh(input);
-    let (pools, demand, sizing) = match known_demand(input, &memory) {
+    let (pools, forecast, sizing) = match known_demand(input, &memory) {
         Err(reason) => {
             // What was wanted before a gap says nothing of the time after it.
             memory.since = None;
             let pools = input.pools.iter().map(|p| without_demand(input, p, &reason)).collect();
             (keep_budget(input, pools, None), None, None)
         }
-        Ok(demand) => {
-            let sizing =
-                demand.as_ref().map(|d| size(&size_pools(input), &input.sla, d, input.budget));
+        Ok(forecast) => {
+            let late = Share::clamped(LATE_AT_LEVEL);
+            let sizing = forecast
+                .as_ref()
+                .map(|f| size_level(&size_pools(input), &input.sla, &f.demand, input.budget, late));
+            if let (Some(f), Some(sizing)) = (&forecast, &sizing) {
+                memory.room = Some(room(sizing, &f.demand, memory.room));
+            }
             // A clock that was set back begins anew.
             memory.since = Some(memory.since.map_or(input.now, |since| since.min(input.now)));
             let pools = input
@@ -51,14 +59,21 @@ pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
                     decide_pool(input, pool, sized, &not_fresh, &mut memory)
                 })
                 .collect();
-            (keep_budget(input, pools, sizing.as_ref()), demand, sizing)
+            (keep_budget(input, pools, sizing.as_ref()), forecast, sizing)
         }
     };
     let next_tick = input.now.plus(input.intervals.adjustment);
     let current_gpus = current_gpus(input);
+    let standing = forecast.map_or_else(Vec::new, |f| vec![f.prefill, f.decode]);
     Outcome {
         decision: Decision { at: input.now, pools, next_tick },
-        report: Report { demand, sizing, current_gpus, not_fresh },
+        report: Report {
+            demand: forecast.map(|f| f.demand),
+            standing,
+            sizing,
+            current_gpus,
+            not_fresh,
+        },
         memory,
     }
 }
@@ -78,25 +93,71 @@ fn size_pools<'a>(input: &PlanInput<'a>) -> Vec<SizePool<'a>> {
         .collect()
 }
 
+/// What a late request costs: a fleet that makes the whole share late that the promise allows pays
+/// this much of itself. 0.4 was the cheapest that kept 99 % on most of 78 stretches of six public
+/// traces; twice that costs 8 % more GPUs for half of the late requests, half of it the reverse.
+const PRICE: f64 = 0.4;
+
+/// The room assumed before anything was sized.
+const ROOM: Work = Work { prefill: 1.2, decode: 1.2 };
+
+/// For how long the room of past sizes counts: whole engines make it jump.
+const ROOM_KEPT: f64 = 0.95;
+
+/// What the pools of a size take at most, over the work that they were sized for.
+fn room(sizing: &Sizing, demand: &Demand, before: Option<Work>) -> Work {
+    let of = |roles: [Role; 2], part: f64, before: f64| {
+        let pool = sizing.pools.iter().find(|p| roles.contains(&p.role));
+        let used = pool.map_or(0.0, |p| p.utilisation) * part;
+        if used > 0.0 { ROOM_KEPT * before + (1.0 - ROOM_KEPT) / used.min(1.0) } else { before }
+    };
+    let Work { prefill, decode } = demand.work;
+    let most = prefill.max(decode).max(1e-9);
+    let part = |x: f64, role| {
+        let own = sizing.pools.iter().any(|p| p.role == role);
+        if own { 1.0 } else { x / most }
+    };
+    let before = before.unwrap_or(ROOM);
+    Work {
+        prefill: of(
+            [Role::Prefill, Role::Aggregated],
+            part(prefill, Role::Prefill),
+            before.prefill,
+        ),
+        decode: of([Role::Decode, Role::Aggregated], part(decode, Role::Decode), before.decode),
+    }
+}
+
+/// From a change of the load until a replica that was asked for because of it serves.
+fn horizon(input: &PlanInput<'_>, memory: &Memory) -> Horizon {
+    let startup = input.pools.iter().map(|p| p.startup).max().unwrap_or_default();
+    let patience = Duration::from_secs_f64(input.sla.ttft.get() / 1e3);
+    Horizon {
+        lead: startup + input.intervals.adjustment,
+        patience,
+        longest_hold: input.intervals.longest_hold,
+        room: memory.room.unwrap_or(ROOM),
+    }
+}
+
 /// The demand to plan for; `None` is an idle fleet; an error is why it is not known.
-fn known_demand(input: &PlanInput<'_>, memory: &Memory) -> Result<Option<Demand>, Reason> {
+fn known_demand(input: &PlanInput<'_>, memory: &Memory) -> Result<Option<Forecast>, Reason> {
     let traffic = &input.observation.traffic;
     let Some(rate) = traffic.arrivals.known() else {
         return Err(Reason::HoldNoMetrics { detail: traffic.arrivals.to_string() });
     };
-    if rate.get() <= 0.0 {
-        return if traffic.arrivals.is_fresh() {
-            Ok(None)
-        } else {
-            Err(Reason::HoldNoMetrics { detail: traffic.arrivals.to_string() })
-        };
+    if rate.get() <= 0.0 && !traffic.arrivals.is_fresh() {
+        return Err(Reason::HoldNoMetrics { detail: traffic.arrivals.to_string() });
     }
-    let startup = input.pools.iter().map(|p| p.startup).max().unwrap_or_default();
-    let horizon = startup + input.intervals.adjustment;
-    memory.forecast.demand(horizon).map(Some).ok_or_else(|| {
-        let missing = if traffic.isl.known().is_none() { &traffic.isl } else { &traffic.osl };
-        Reason::HoldNoShape { detail: missing.to_string() }
-    })
+    let price = PRICE / input.sla.percentile.share().rest().get().max(1e-6);
+    match memory.forecast.demand(price) {
+        Some(forecast) if forecast.demand.rate.high > 0.0 => Ok(Some(forecast)),
+        _ if rate.get() <= 0.0 => Ok(None),
+        _ => {
+            let missing = if traffic.isl.known().is_none() { &traffic.isl } else { &traffic.osl };
+            Err(Reason::HoldNoShape { detail: missing.to_string() })
+        }
+    }
 }
 
 /// Signals that must be fresh before a replica is taken away, and are not. Latencies without a

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Memory, Reason, Sizing};
-use crate::forecast::Demand;
+use crate::forecast::{Demand, Standing};
 use crate::units::{Gpus, Replicas, Role, Timestamp};
 
 /// What one pool is to have.
@@ -64,6 +64,8 @@ impl Decision {
 pub struct Report {
     /// The demand that was planned for; `None` where it was not known.
     pub demand: Option<Demand>,
+    /// The rules that the upper end of the demand follows, for prompts and for outputs.
+    pub standing: Vec<Standing>,
     /// The sizes that keep the promise, before limits of time; `None` where nothing was sized.
     pub sizing: Option<Sizing>,
     /// GPUs of what was asked for so far, where all of it is known.

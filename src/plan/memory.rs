@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::forecast::DemandForecast;
+use crate::forecast::{DemandForecast, Work};
 use crate::units::{Replicas, Role, Timestamp};
 
 /// The planner's memory. An empty one is that of a planner just started, which takes no replica
@@ -14,6 +14,8 @@ use crate::units::{Replicas, Role, Timestamp};
 pub struct Memory {
     /// What was learned of the demand.
     pub forecast: DemandForecast,
+    /// What the pools take at most over the work that they were last sized for; `None` before.
+    pub room: Option<Work>,
     /// When the first decision on full data was made.
     pub since: Option<Timestamp>,
     /// The replicas wanted at each decision, newest last, as far back as the stabilisation window.

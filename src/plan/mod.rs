@@ -18,4 +18,4 @@ pub use decision::{Decision, Outcome, PoolDecision, Report, Write};
 pub use input::{PlanInput, PoolInput};
 pub use memory::Memory;
 pub use reason::Reason;
-pub use size::{Bound, Latency, PoolSize, SizePool, Sizing, Verdict, assess, size};
+pub use size::{Bound, Latency, PoolSize, SizePool, Sizing, Verdict, assess, size, size_level};

@@ -122,7 +122,13 @@ mod tests {
                 inventory: Inventory::default(),
             },
             decision: Decision { at, pools: vec![], next_tick: at },
-            report: Report { demand: None, sizing: None, current_gpus: None, not_fresh: vec![] },
+            report: Report {
+                demand: None,
+                standing: vec![],
+                sizing: None,
+                current_gpus: None,
+                not_fresh: vec![],
+            },
             notes: vec![],
             writes: vec![],
         };

@@ -129,6 +129,7 @@ fn check_pool(role: &str, pool: &PoolFile, found: &mut Findings<'_>) {
         ("gpus_per_replica", pool.gpus_per_replica),
         ("max_num_batched_tokens", pool.max_num_batched_tokens),
         ("max_num_seqs", pool.max_num_seqs),
+        ("context_length", pool.context_length),
     ] {
         if value == Some(0) {
             found.add(&at(field), "expected a number of at least 1, found 0");

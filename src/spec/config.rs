@@ -34,13 +34,17 @@ pub struct EngineLimits {
     pub max_num_batched_tokens: u32,
     /// Sequences running at once.
     pub max_num_seqs: u32,
+    /// The longest prompt and output together, tokens; `None` is not known, and no prompt is too
+    /// long to be expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_length: Option<u32>,
 }
 
 impl Default for EngineLimits {
     /// The defaults of Dynamo's engine query (dynamo-planner.md 2.7) and of its simulator
     /// (lessons.md a.1, a.4).
     fn default() -> Self {
-        Self { max_num_batched_tokens: 8192, max_num_seqs: 256 }
+        Self { max_num_batched_tokens: 8192, max_num_seqs: 256, context_length: None }
     }
 }
 
@@ -101,17 +105,23 @@ pub struct Intervals {
     pub max_metric_age: Duration,
     /// A pool shrinks only to the largest count wanted within this time.
     pub scale_down_stabilization: Duration,
+    /// The longest that capacity is held after it was last needed.
+    pub longest_hold: Duration,
 }
 
 impl Default for Intervals {
     fn default() -> Self {
         Self {
-            adjustment: Duration::from_secs(60),
-            window: Duration::from_secs(60),
+            // Twice as often gains a tenth of a point of the requests, half as often loses a half.
+            adjustment: Duration::from_secs(10),
+            // Four scrapes of the stock PodMonitor: longer sees a step later, shorter takes a lost
+            // scrape for an idle fleet.
+            window: Duration::from_secs(20),
             // Six scrapes of the stock PodMonitor's 5 s (kubernetes.md 6.7).
             max_metric_age: Duration::from_secs(30),
-            // The hold that served best in the experiments of lessons.md b.2.
-            scale_down_stabilization: Duration::from_secs(180),
+            // Against a change of mind: how long to hold capacity is learnt (see `longest_hold`).
+            scale_down_stabilization: Duration::from_secs(60),
+            longest_hold: Duration::from_secs(80 * 60),
         }
     }
 }

@@ -167,6 +167,9 @@ pub struct PoolFile {
     pub max_num_batched_tokens: Option<u32>,
     /// Sequences that an engine runs at once. Default: 256.
     pub max_num_seqs: Option<u32>,
+    /// The longest prompt and output together, tokens (the engine's `--max-model-len`). Without it
+    /// prompts of any length are expected.
+    pub context_length: Option<u32>,
     /// From asking for a replica until it serves. Default: 120s.
     pub startup: Option<DurationText>,
 }
@@ -175,15 +178,19 @@ pub struct PoolFile {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IntervalsFile {
-    /// Between two decisions. Default: 60s.
+    /// Between two decisions. Default: 10s.
     pub adjustment: Option<DurationText>,
-    /// The window that rates and means are taken over. Default: the adjustment interval.
+    /// The window that rates and means are taken over: at least four scrapes of the Prometheus asked.
+    /// Default: 20s, or the adjustment interval where that is longer.
     pub window: Option<DurationText>,
     /// A sample older than this takes no replica away. Default: 30s.
     pub max_metric_age: Option<DurationText>,
     /// A pool shrinks only to the largest count wanted within this time, and within `window` plus
-    /// `adjustment` where that is longer. Default: 180s.
+    /// `adjustment` where that is longer. Default: 60s.
     pub scale_down_stabilization: Option<DurationText>,
+    /// The longest that capacity is held after it was last needed; how long within it is learnt.
+    /// Default: 80m.
+    pub longest_hold: Option<DurationText>,
 }
 
 /// Where the metrics are.

@@ -203,6 +203,7 @@ fn settle_pool(pool: PoolFile) -> Pool {
         profile,
         max_num_batched_tokens,
         max_num_seqs,
+        context_length,
         startup,
     } = pool;
     let limits = EngineLimits::default();
@@ -215,6 +216,7 @@ fn settle_pool(pool: PoolFile) -> Pool {
         limits: EngineLimits {
             max_num_batched_tokens: max_num_batched_tokens.unwrap_or(limits.max_num_batched_tokens),
             max_num_seqs: max_num_seqs.unwrap_or(limits.max_num_seqs),
+            context_length,
         },
         startup: startup.map_or(Pool::STARTUP, |d| d.0),
     }
@@ -225,11 +227,12 @@ fn settle_intervals(intervals: &IntervalsFile) -> Intervals {
     let adjustment = intervals.adjustment.map_or(default.adjustment, |d| d.0);
     Intervals {
         adjustment,
-        window: intervals.window.map_or(adjustment, |d| d.0),
+        window: intervals.window.map_or(default.window.max(adjustment), |d| d.0),
         max_metric_age: intervals.max_metric_age.map_or(default.max_metric_age, |d| d.0),
         scale_down_stabilization: intervals
             .scale_down_stabilization
             .map_or(default.scale_down_stabilization, |d| d.0),
+        longest_hold: intervals.longest_hold.map_or(default.longest_hold, |d| d.0),
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::anyhow;
 
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::{files, traces};
-use crate::forecast::{Band, Demand, Lengths};
+use crate::forecast::{Band, Demand, Lengths, Work};
 use crate::observe::Traffic;
 use crate::prometheus::{Client, Endpoint, Observer, PrometheusError, Question, Rules, Selector};
 use crate::spec::{Config, format_duration, parse_duration};
@@ -237,6 +237,7 @@ fn seen(traffic: &Traffic, now: Timestamp, origin: &str) -> Result<Loads, CliErr
                 isl: lengths(*isl),
                 osl: lengths(*osl),
                 dispersion: 1.0,
+                work: Work::default(),
             };
             let origin = format!("{origin} ({rate:.2}, ISL {isl:.0}, OSL {osl:.0})");
             Ok(Loads::one(origin, Some(demand)))

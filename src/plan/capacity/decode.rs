@@ -186,21 +186,28 @@ impl<'a> DecodeModel<'a> {
         let Some(on_target) = self.on_target else {
             // Every request is late whatever the size; the utilisation still tells what drowns.
             let out = self.state(engines, rate, idc).map_or(Outcome::overloaded(1.0), |state| {
-                Outcome { late: 1.0, utilisation: state.running / most }
+                Outcome { late: 1.0, utilisation: state.load / self.fastest(most) }
             });
             return (out, 0.0);
         };
         let Some(state) = self.state(engines, rate, idc) else {
-            let wanted = rate / engines * self.osl * self.itl(most);
-            return (Outcome::overloaded((wanted / most.min(on_target)).max(1.0)), 1.0);
+            let wanted = rate / engines * self.osl / self.fastest(most.min(on_target));
+            return (Outcome::overloaded(wanted.max(1.0)), 1.0);
         };
-        let utilisation = state.running / most.min(on_target);
+        let utilisation = state.load / self.fastest(most.min(on_target));
         let slow = if on_target.is_infinite() {
             0.0
         } else {
             normal_tail(self.deviations(state, on_target - 1.0) / self.averaged())
         };
         (Outcome { late: slow, utilisation }, self.no_room(state))
+    }
+
+    /// The most tokens per ms that a batch of at most `most` makes.
+    fn fastest(&self, most: f64) -> f64 {
+        let alone = most / self.itl(most);
+        let smaller = self.throughput.iter().take_while(|(batch, _)| *batch <= most);
+        smaller.map(|(_, made)| *made).fold(alone, f64::max)
     }
 
     /// What remains of the spread in the mean over a request's life: it sees the mean of the

@@ -32,9 +32,18 @@ pub(super) fn shares(lengths: Lengths, longest: f64) -> Vec<(f64, f64)> {
             (weight, (sigma * z).exp())
         })
         .collect();
-    let scale = mean / out.iter().map(|(w, x)| w * x).sum::<f64>();
+    // What the limit cuts off the long ones, the others have: scaled until the mean is kept.
+    let longest = longest.max(mean);
+    let mut scale = 1.0;
+    for _ in 0..20 {
+        let found: f64 = out.iter().map(|(w, x)| w * (x * scale).clamp(1.0, longest)).sum();
+        if (found / mean - 1.0).abs() < 1e-6 {
+            break;
+        }
+        scale *= mean / found;
+    }
     for (_, x) in &mut out {
-        *x = (*x * scale).clamp(1.0, longest.max(mean));
+        *x = (*x * scale).clamp(1.0, longest);
     }
     out
 }

@@ -63,7 +63,8 @@ impl PrefillModel {
         let c = (ATTENTION * curve.fit().c).min(full / (budget * budget) * 0.8);
         let per_token = (full - c * budget * budget) / budget;
         let passes = |tokens: f64| (tokens / budget).max(1.0).ceil();
-        let prompts = shares(isl, f64::INFINITY)
+        let longest = limits.context_length.map_or(f64::INFINITY, f64::from);
+        let prompts = shares(isl, longest)
             .into_iter()
             .map(|(weight, tokens)| Prompt {
                 weight,

@@ -4,7 +4,7 @@ use super::{Bound, Latency, SizePool, Verdict};
 use crate::forecast::Demand;
 use crate::plan::capacity::{AggregatedModel, DecodeModel, MAX_UTILISATION, PrefillModel};
 use crate::spec::Sla;
-use crate::units::{Millis, Percentile, Role};
+use crate::units::{Millis, Percentile, Role, Share};
 
 /// The most replicas that a search goes up to. Ten times the largest fleet that one DGD has been
 /// reported with; without a limit a slip of a unit in the load would run on for ever.
@@ -43,6 +43,12 @@ impl Allowed {
             ttft: part(self.ttft, alone),
             itl: part(self.itl, 0.0),
         }
+    }
+
+    /// No less than this share of either latency.
+    pub(super) fn or_more(self, late: Share) -> Self {
+        let late = late.get();
+        Self { both: self.both.max(late), ttft: self.ttft.max(late), itl: self.itl.max(late) }
     }
 
     fn ttft_alone(self) -> f64 {
@@ -108,7 +114,7 @@ impl<'a> Candidate<'a> {
         };
         let dispersion =
             if demand.dispersion.is_finite() { demand.dispersion.max(0.1) } else { 1.0 };
-        Self { pool, model, sla, rate: demand.rate.high.max(0.0) / 1e3, dispersion }
+        Self { pool, model, sla, rate: demand.upper(role).max(0.0) / 1e3, dispersion }
     }
 
     /// What this many replicas do. `first_step` is the decode iteration that the first token waits

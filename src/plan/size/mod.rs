@@ -148,6 +148,19 @@ impl Sizing {
 /// `pools` are prefill and decode, one of the two, or aggregated.
 #[must_use]
 pub fn size(pools: &[SizePool<'_>], sla: &Sla, demand: &Demand, budget: Option<Gpus>) -> Sizing {
+    size_level(pools, sla, demand, budget, Share::NONE)
+}
+
+/// Sizes the pools for a level of the demand that is seldom reached: there, the share `late` of the
+/// requests may be late, or the share that the promise allows, where that is more.
+#[must_use]
+pub fn size_level(
+    pools: &[SizePool<'_>],
+    sla: &Sla,
+    demand: &Demand,
+    budget: Option<Gpus>,
+    late: Share,
+) -> Sizing {
     let promised = Allowed::promised(sla);
     let candidates: Vec<Candidate<'_>> =
         pools.iter().map(|p| Candidate::new(*p, sla, demand)).collect();
@@ -157,7 +170,7 @@ pub fn size(pools: &[SizePool<'_>], sla: &Sla, demand: &Demand, budget: Option<G
         None
     } else {
         let alone = candidates.iter().map(|c| c.late_alone(best_step)).fold(0.0, f64::max);
-        fewest_together(&candidates, promised.with_reserve(alone))
+        fewest_together(&candidates, promised.with_reserve(alone).or_more(late))
     };
     let (wanted, counts, verdict) = match (wanted, hopeless) {
         (Some(wanted), _) if within(&candidates, &wanted, budget) => {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
-use crate::forecast::{Band, Lengths};
+use crate::forecast::{Band, Lengths, Work};
 use crate::profile::library;
 use crate::units::{PerSecond, Percentile, Tokens};
 
@@ -201,6 +201,7 @@ fn demands() -> impl Strategy<Value = Demand> {
             isl,
             osl: Lengths { mean: Tokens::clamped(osl.mean.get() / 20.0), ..osl },
             dispersion,
+            work: Work::default(),
         },
     )
 }
@@ -250,7 +251,13 @@ fn mad_numbers_give_an_answer_and_no_panic() {
     let engine = engine(library::DEFAULT);
     for x in [f64::NAN, f64::INFINITY, -1.0, 1e300, 0.0, 1e-300] {
         let lengths = Lengths { mean: Tokens::clamped(x), cv2: x };
-        let demand = Demand { rate: Band::certain(x), isl: lengths, osl: lengths, dispersion: x };
+        let demand = Demand {
+            rate: Band::certain(x),
+            isl: lengths,
+            osl: lengths,
+            dispersion: x,
+            work: Work { prefill: x, decode: x },
+        };
         let sized = size(&pools(&engine), &Sla::default(), &demand, Some(Gpus::new(8)));
         assert!(sized.total_gpus.get() <= 8, "{x}: {sized:?}");
     }

@@ -54,7 +54,8 @@ fn drain(engine: &mut Engine) -> (Times, Times, Times) {
 
 #[test]
 fn a_pass_reads_up_to_its_token_limit_and_all_of_it_ends_together() {
-    let limits = EngineLimits { max_num_batched_tokens: 8192, max_num_seqs: 256 };
+    let limits =
+        EngineLimits { max_num_batched_tokens: 8192, max_num_seqs: 256, context_length: None };
     let mut e = engine(limits, 1_000_000, false, Resume::First);
     for id in 0..20 {
         assert_eq!(e.push(prompt(id, 1000, 0), SimTime::ZERO), None);
@@ -69,7 +70,8 @@ fn a_pass_reads_up_to_its_token_limit_and_all_of_it_ends_together() {
 
 #[test]
 fn slots_bound_what_runs_and_the_rest_waits_for_them() {
-    let limits = EngineLimits { max_num_batched_tokens: 8192, max_num_seqs: 4 };
+    let limits =
+        EngineLimits { max_num_batched_tokens: 8192, max_num_seqs: 4, context_length: None };
     let mut e = engine(limits, 1_000_000, true, Resume::First);
     for id in 0..6 {
         e.push(handed_over(id, 100, 30), SimTime::ZERO);
@@ -121,7 +123,8 @@ fn reading_and_generating_share_a_pass() {
 fn growing_sequences_push_the_newest_out_and_it_is_read_again() {
     // Two of 100 fit; at 150 tokens each they fill 300.
     for (resume, other) in [(Resume::First, 3), (Resume::Last, 3)] {
-        let limits = EngineLimits { max_num_batched_tokens: 8192, max_num_seqs: 8 };
+        let limits =
+            EngineLimits { max_num_batched_tokens: 8192, max_num_seqs: 8, context_length: None };
         let mut e = engine(limits, 300, true, resume);
         for id in 0..3 {
             e.push(handed_over(id, 99, 80), SimTime::ZERO);
@@ -144,7 +147,8 @@ fn growing_sequences_push_the_newest_out_and_it_is_read_again() {
 #[test]
 fn what_was_put_back_goes_on_first_or_last() {
     let first_token_of_the_last = |resume| {
-        let limits = EngineLimits { max_num_batched_tokens: 8192, max_num_seqs: 8 };
+        let limits =
+            EngineLimits { max_num_batched_tokens: 8192, max_num_seqs: 8, context_length: None };
         let mut e = engine(limits, 300, true, resume);
         for id in 0..3 {
             e.push(handed_over(id, 95, 80), SimTime::ZERO);
@@ -159,7 +163,8 @@ fn what_was_put_back_goes_on_first_or_last() {
 
 #[test]
 fn a_lost_engine_gives_back_everything_it_had() {
-    let limits = EngineLimits { max_num_batched_tokens: 600, max_num_seqs: 2 };
+    let limits =
+        EngineLimits { max_num_batched_tokens: 600, max_num_seqs: 2, context_length: None };
     let mut e = engine(limits, 1_000_000, true, Resume::First);
     for id in 0..4 {
         e.push(prompt(id, 500, 10), SimTime::ZERO);

@@ -36,8 +36,13 @@ fn pool(truth: &Arc<EngineTruth>, initial: u32) -> SimPool {
 
 /// A fleet whose prompts are read one at a time: a queue of the books.
 fn queue(servers: u32) -> SimConfig {
-    let one = EngineLimits { max_num_batched_tokens: 10_000_000, max_num_seqs: 1 };
-    let many = EngineLimits { max_num_batched_tokens: 10_000_000, max_num_seqs: 1000 };
+    let one =
+        EngineLimits { max_num_batched_tokens: 10_000_000, max_num_seqs: 1, context_length: None };
+    let many = EngineLimits {
+        max_num_batched_tokens: 10_000_000,
+        max_num_seqs: 1000,
+        context_length: None,
+    };
     let pools = [
         (Role::Prefill, pool(&reader(0.1, one), servers)),
         (Role::Decode, pool(&reader(0.1, many), 1)),

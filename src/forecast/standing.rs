@@ -1,0 +1,311 @@
+//! How much to keep standing: rules that are scored by what they would have cost.
+//!
+//! A replica that is asked for now serves one start-up later, and the load of that moment is not
+//! known. What serves such loads is room that stands already: the highest level of the last minutes,
+//! times a margin, up to a roof over the highest level of the day. Which minutes and which margin
+//! pays is a property of the service: steady ones want little of either, on-off ones the whole peak.
+//! So every rule of a fixed grid is played beside the real fleet, on what was really asked, with its
+//! own queue: it costs the capacity that it would have held, and the requests that would have waited
+//! too long at the price of a late request. The rule that would have cost least is followed.
+//!
+//! This is expert advice with decision cost (techniques.md 3.1, 3 and 6) over the maximum of the
+//! window that a replica is held for; the start-up time, the hold and the largest level within the
+//! horizon (lessons.md b.1, b.2) enter by being played, not by a formula.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::prior::PRIOR;
+use crate::units::{Share, Timestamp, seconds_of};
+
+/// For how long a level is remembered, minutes.
+pub(super) const HOLDS: [u64; 6] = [3, 5, 10, 20, 40, 80];
+/// Times the highest level within the hold.
+pub(super) const MARGINS: [f64; 6] = [1.0, 1.1, 1.2, 1.3, 1.5, 1.8];
+/// Never more than this many times the highest level of the day: room above an all-time high is
+/// worth less than room below it (lessons.md e).
+pub(super) const ROOFS: [f64; 4] = [1.0, 1.1, 1.25, f64::INFINITY];
+
+/// What is averaged for a level: shorter takes noise for a peak, longer sees a step later.
+const LEVEL: Duration = Duration::from_secs(20);
+
+/// Levels this close together are remembered as one, the higher one.
+const GRAIN: Duration = Duration::from_secs(15);
+
+/// After this time what a rule cost weighs `1/e`. Steps that hurt come every ten minutes to every
+/// hour (lessons.md e): shorter forgets them, longer is slow to see another kind of day.
+const MEMORY: Duration = Duration::from_secs(2 * 3600);
+
+/// After this time the highest level counts for `1/e`: a day's peak still stands the next day.
+const DAY: Duration = Duration::from_secs(48 * 3600);
+
+/// How much experience the prior counts for.
+const PRIOR_SECONDS: f64 = 900.0;
+
+/// Of the late requests of the prior: its rules had no whole engines and no room for chance. Twice as
+/// much costs a twentieth more GPUs and changes nothing else on the scenarios of docs/results.md.
+const PRIOR_LATE: f64 = 0.5;
+
+/// Nothing is asked for on the first readings: a window that began before its first sample shows a
+/// part of what comes.
+const SETTLING: Duration = Duration::from_secs(60);
+
+/// A longer gap between two readings than this is no experience: nobody knows what came.
+const LONGEST_STEP: Duration = Duration::from_secs(300);
+
+/// One rule: how much to hold, from the levels seen.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    /// The highest level of this time counts.
+    pub hold: Duration,
+    /// It is taken times this.
+    pub margin: f64,
+    /// At most this many times the highest level of the day; `None` without a roof.
+    pub roof: Option<f64>,
+}
+
+/// What a rule asks for, and how well it did.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The present level of the work.
+    pub level: f64,
+    /// The level to hold capacity for.
+    pub high: f64,
+    /// The rule that says so.
+    pub rule: Rule,
+    /// The share of requests that it would have made late so far, the prior included.
+    pub late: Share,
+}
+
+/// What surrounds the rules.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lead {
+    /// From a change of the load until a replica that was asked for because of it serves.
+    pub time: Duration,
+    /// The wait after which a request is late.
+    pub patience: Duration,
+    /// The longest that capacity is held after it was last needed.
+    pub longest_hold: Duration,
+    /// What the fleet that is asked for really takes at most, over the level that it is asked for:
+    /// whole engines, and room for chance. At least 1.
+    pub room: f64,
+}
+
+/// The share of requests that are late where a fleet has just the level that it is sized for. Below,
+/// the share falls exponentially, as the tail of a wait does; at the most that it takes, all are.
+pub const LATE_AT_LEVEL: f64 = 0.3;
+
+/// How fast the share of late requests falls below that level: a level stays for less time than a
+/// queue needs to show its law, so faster than [`LATE_AT_LEVEL`] alone says. At 1 fleets are a tenth
+/// dearer for a quarter of a point, at 2 the reverse, on the scenarios of docs/results.md.
+const FALL: f64 = 1.4;
+
+/// A rule's own queue and account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Account {
+    /// Work that waits.
+    backlog: f64,
+    /// Requests that came too late, decayed.
+    late: f64,
+    /// Work-seconds of capacity held, decayed.
+    cost: f64,
+}
+
+/// Bases of the rules at one moment: the highest level within each hold, and that of the day.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Bases {
+    at: Timestamp,
+    holds: [f64; HOLDS.len()],
+    day: f64,
+}
+
+/// The rules over one series of work, and what each would have cost.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rules {
+    /// Newest readings, at least [`LEVEL`] of them: moment, seconds, work in them.
+    recent: VecDeque<(Timestamp, f64, f64)>,
+    /// Levels of the longest hold, one each [`GRAIN`].
+    levels: VecDeque<(Timestamp, f64)>,
+    /// Bases since one lead time ago.
+    past: VecDeque<Bases>,
+    accounts: Vec<Account>,
+    /// When the first reading since a gap came.
+    since: Option<Timestamp>,
+    /// Seconds and requests accounted, decayed.
+    seconds: f64,
+    requests: f64,
+}
+
+impl Rules {
+    /// Takes in what one reading showed: `rate` of work per second and `requests` per second over
+    /// the time since the one before (or over `window`, for the first).
+    pub fn learn(&mut self, at: Timestamp, window: Duration, rate: f64, requests: f64, lead: Lead) {
+        if !(rate.is_finite() && rate >= 0.0 && requests.is_finite() && requests >= 0.0) {
+            return;
+        }
+        let since = self.recent.back().map(|(t, ..)| *t);
+        if since.is_some_and(|t| at <= t) {
+            if since.is_some_and(|t| t.since(at) > LONGEST_STEP) {
+                // The clock was set back: what was learned stays, what has a date goes.
+                self.recent.clear();
+                self.levels.clear();
+                self.past.clear();
+            } else {
+                return;
+            }
+        }
+        let step = since.map_or(window, |t| at.since(t));
+        let gap = step > LONGEST_STEP;
+        let seconds = seconds_of(if gap { window } else { step });
+        if gap {
+            self.recent.clear();
+            self.past.clear();
+        }
+        if gap || since.is_none() {
+            self.since = Some(at);
+        }
+        self.recent.push_back((at, seconds, rate * seconds));
+        // A rate over a long window is smooth as it is.
+        let wanted = seconds_of(LEVEL) - seconds_of(window);
+        while self.recent.len() > 1
+            && self.recent.iter().skip(2).map(|(_, s, _)| s).sum::<f64>() >= wanted
+        {
+            self.recent.pop_front();
+        }
+        if !gap && since.is_some() {
+            self.account(at, seconds, rate, requests, lead);
+        }
+        self.remember(at, lead);
+    }
+
+    /// The present level of the work, per second; `None` before anything was learned.
+    #[must_use]
+    pub fn level(&self) -> Option<f64> {
+        let seconds: f64 = self.recent.iter().map(|(_, s, _)| s).sum();
+        let work: f64 = self.recent.iter().map(|(.., w)| w).sum();
+        (seconds > 0.0).then(|| work / seconds)
+    }
+
+    /// What to hold where a late request in a thousand costs `price` thousandths of the fleet.
+    #[must_use]
+    pub fn standing(&self, price: f64) -> Option<Standing> {
+        let level = self.level()?;
+        let now = self.past.back()?;
+        let (mut best, mut least) = (0, f64::INFINITY);
+        for (i, _) in rules().enumerate() {
+            let (cost, late) = self.score(i);
+            let score = cost + price * late;
+            if score < least {
+                (best, least) = (i, score);
+            }
+        }
+        let (hold, margin, roof) = rule(best);
+        Some(Standing {
+            level,
+            high: asked(now.holds[hold], now.day, margin, roof),
+            rule: Rule {
+                hold: Duration::from_secs(60 * HOLDS[hold]),
+                margin,
+                roof: roof.is_finite().then_some(roof),
+            },
+            late: Share::clamped(self.score(best).1),
+        })
+    }
+
+    /// The mean cost of a rule over that of the first, and its share of late requests.
+    fn score(&self, i: usize) -> (f64, f64) {
+        let (prior_cost, prior_late) = PRIOR[i / ROOFS.len()][i % ROOFS.len()];
+        let prior_late = PRIOR_LATE * prior_late;
+        let Some(account) = self.accounts.get(i) else { return (prior_cost, prior_late) };
+        let over = |x: f64, y: f64| if y > 0.0 { x / y } else { 0.0 };
+        let cost = over(account.cost * self.seconds, self.accounts[0].cost);
+        let late = over(account.late * self.seconds, self.requests);
+        let all = PRIOR_SECONDS + self.seconds;
+        ((PRIOR_SECONDS * prior_cost + cost) / all, (PRIOR_SECONDS * prior_late + late) / all)
+    }
+
+    /// Lets every rule serve what came with what it would have had.
+    fn account(&mut self, at: Timestamp, seconds: f64, rate: f64, requests: f64, lead: Lead) {
+        let Some(oldest) = self.past.front() else { return };
+        let settled = self.since.is_some_and(|since| oldest.at.since(since) >= SETTLING);
+        if at.since(oldest.at) < lead.time || !settled {
+            return;
+        }
+        let Some(now) = self.past.back().copied() else { return };
+        // What serves was asked for one lead time ago, and never given back since.
+        let mut held = *oldest;
+        for bases in &self.past {
+            for (least, base) in held.holds.iter_mut().zip(bases.holds) {
+                *least = least.min(base);
+            }
+            held.day = held.day.min(bases.day);
+        }
+        self.accounts.resize(rules().count(), Account::default());
+        let keep = (-seconds / seconds_of(MEMORY)).exp();
+        self.seconds = self.seconds * keep + seconds;
+        self.requests = self.requests * keep + requests * seconds;
+        let patience = seconds_of(lead.patience);
+        let level = self.level().unwrap_or(rate);
+        let room = if lead.room.is_finite() { lead.room.clamp(1.01, 10.0) } else { 1.01 };
+        for (account, (hold, margin, roof)) in self.accounts.iter_mut().zip(rules()) {
+            let capacity = room * asked(held.holds[hold], held.day, margin, roof);
+            let before = account.backlog;
+            account.backlog = (before + (rate - capacity) * seconds).max(0.0);
+            let waits = f64::midpoint(before, account.backlog) > patience * capacity;
+            // The share of its most that is free, over that at the level it was sized for.
+            let free = (1.0 - level / capacity.max(1e-9)) / (1.0 - 1.0 / room);
+            let share = if waits { 1.0 } else { LATE_AT_LEVEL.powf(FALL * free.max(0.0)) };
+            let late = share * requests * seconds;
+            let paid = asked(now.holds[hold], now.day, margin, roof) * seconds;
+            account.late = account.late * keep + late;
+            account.cost = account.cost * keep + paid;
+        }
+    }
+
+    fn remember(&mut self, at: Timestamp, lead: Lead) {
+        let Some(level) = self.level() else { return };
+        match self.levels.back_mut() {
+            Some((since, highest)) if at.since(*since) < GRAIN => *highest = highest.max(level),
+            _ => self.levels.push_back((at, level)),
+        }
+        let longest = Duration::from_secs(60 * HOLDS[HOLDS.len() - 1]);
+        while self.levels.front().is_some_and(|(t, _)| at.since(*t) > longest) {
+            self.levels.pop_front();
+        }
+        let mut holds = [0.0_f64; HOLDS.len()];
+        for (t, level) in &self.levels {
+            let age = at.since(*t);
+            for (highest, minutes) in holds.iter_mut().zip(HOLDS) {
+                // A replica cannot be held for less than it takes to get it back.
+                if age
+                    <= Duration::from_secs(60 * minutes).max(2 * lead.time).min(lead.longest_hold)
+                {
+                    *highest = highest.max(*level);
+                }
+            }
+        }
+        let day = self.past.back().map_or(level, |p| {
+            (p.day * (-seconds_of(at.since(p.at)) / seconds_of(DAY)).exp()).max(level)
+        });
+        self.past.push_back(Bases { at, holds, day });
+        while self.past.get(1).is_some_and(|p| at.since(p.at) >= lead.time) {
+            self.past.pop_front();
+        }
+    }
+}
+
+/// Indices and values of a rule in the grid.
+fn rule(i: usize) -> (usize, f64, f64) {
+    let (rest, roof) = (i / ROOFS.len(), i % ROOFS.len());
+    (rest / MARGINS.len(), MARGINS[rest % MARGINS.len()], ROOFS[roof])
+}
+
+fn rules() -> impl Iterator<Item = (usize, f64, f64)> {
+    (0..HOLDS.len() * MARGINS.len() * ROOFS.len()).map(rule)
+}
+
+fn asked(base: f64, day: f64, margin: f64, roof: f64) -> f64 {
+    (base * margin).min(day * roof)
+}
