@@ -12,7 +12,7 @@ use std::convert::Infallible;
 
 use super::run::Case;
 use super::{Ran, policy};
-use crate::sim::{Open, Policy, SimError};
+use crate::sim::{Open, Policy, SimError, Sink};
 use crate::trace::Request;
 
 /// Replays requests that are in memory.
@@ -24,10 +24,15 @@ fn try_policy(
     case: &Case,
     requests: &[Request],
     policy: &mut dyn Policy,
+    watch: &mut dyn Sink,
 ) -> Result<Ran, SimError<Infallible>> {
-    case.run(&mut replay(requests), policy, None)
+    case.run(&mut replay(requests), policy, None, watch)
 }
 
-fn try_static(case: &Case, requests: &[Request]) -> Result<Ran, SimError<Infallible>> {
-    try_policy(case, requests, &mut policy::Static)
+fn try_static(
+    case: &Case,
+    requests: &[Request],
+    watch: &mut dyn Sink,
+) -> Result<Ran, SimError<Infallible>> {
+    try_policy(case, requests, &mut policy::Static, watch)
 }

@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::hindsight::{best_static, oracle};
 use super::policy::{Ours, PolicyError, PolicySpec, Static};
 use super::run::{Case, Ran};
-use crate::sim::{Open, SimError};
+use crate::sim::{Open, SimError, Sink};
 use crate::trace::Request;
 use crate::units::Role;
 
@@ -58,7 +58,8 @@ pub struct Played {
 }
 
 /// Plays the policy that `spec` names on a trace; rows of `step_s` seconds where a timeline is
-/// wanted.
+/// wanted. `watch` is told what happens on the way, in each simulation of a search too; `()` does not
+/// care.
 ///
 /// # Errors
 ///
@@ -68,6 +69,7 @@ pub fn play<S: Source>(
     spec: &PolicySpec,
     source: &S,
     step_s: Option<f64>,
+    watch: &mut dyn Sink,
 ) -> Result<Played, PlayError<S::Error>> {
     let stream = || source.open().map(Open).map_err(PlayError::Trace);
     let plain = |ran| Played { ran, note: String::new(), objections: Vec::new() };
@@ -75,24 +77,25 @@ pub fn play<S: Source>(
         "ours" => {
             no_knobs(spec, &[])?;
             let mut ours = Ours::new(&case.setting);
-            let ran = case.run(&mut stream()?, &mut ours, step_s).map_err(PlayError::Sim)?;
+            let ran = case.run(&mut stream()?, &mut ours, step_s, watch).map_err(PlayError::Sim)?;
             Ok(Played { objections: ours.objections().to_vec(), ..plain(ran) })
         }
         "static" => {
             no_knobs(spec, &[])?;
             let case = case.starting_with(&counts(case, spec)?);
-            let ran = case.run(&mut stream()?, &mut Static, step_s).map_err(PlayError::Sim)?;
+            let ran =
+                case.run(&mut stream()?, &mut Static, step_s, watch).map_err(PlayError::Sim)?;
             Ok(plain(ran))
         }
         "static-best" => {
             no_knobs(spec, &["target"])?;
             let requests = collect(source)?;
-            let found = best_static(case, &requests, target(case, spec)).map_err(never)?;
+            let found = best_static(case, &requests, target(case, spec), watch).map_err(never)?;
             let ran = match step_s {
                 None => found.ran,
                 Some(_) => {
                     let case = case.starting_with(&found.fleet);
-                    case.run(&mut stream()?, &mut Static, step_s).map_err(PlayError::Sim)?
+                    case.run(&mut stream()?, &mut Static, step_s, watch).map_err(PlayError::Sim)?
                 }
             };
             let fleet = found.fleet.iter().map(|(role, n)| format!("{n} {role}"));
@@ -104,13 +107,14 @@ pub fn play<S: Source>(
         "oracle" => {
             no_knobs(spec, &["target"])?;
             let requests = collect(source)?;
-            let found = oracle(case, &requests, target(case, spec)).map_err(never)?;
+            let found = oracle(case, &requests, target(case, spec), watch).map_err(never)?;
             let ran = match step_s {
                 None => found.ran,
                 Some(_) => {
                     let case = case.starting_with(&found.initial);
                     let mut schedule = found.schedule;
-                    case.run(&mut stream()?, &mut schedule, step_s).map_err(PlayError::Sim)?
+                    case.run(&mut stream()?, &mut schedule, step_s, watch)
+                        .map_err(PlayError::Sim)?
                 }
             };
             let kept = if found.keeps { "keeps the promise" } else { "none keeps the promise" };
@@ -119,7 +123,8 @@ pub fn play<S: Source>(
         }
         _ => {
             let mut policy = super::policy::make(spec, &case.setting)?;
-            let ran = case.run(&mut stream()?, policy.as_mut(), step_s).map_err(PlayError::Sim)?;
+            let ran =
+                case.run(&mut stream()?, policy.as_mut(), step_s, watch).map_err(PlayError::Sim)?;
             Ok(plain(ran))
         }
     }

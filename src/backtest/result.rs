@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::sim::{End, Ended};
 use crate::units::Role;
 
 /// One policy on one trace.
@@ -46,6 +47,16 @@ pub struct Promise {
     pub itl_ms: f64,
     /// Share of requests that are to be within both, percent.
     pub percentile: f64,
+}
+
+impl Promise {
+    /// Whether a request was answered in full and within both limits.
+    #[must_use]
+    pub fn is_kept_by(&self, ended: &Ended) -> bool {
+        ended.end == End::Complete
+            && ended.ttft_ms().is_some_and(|ms| ms <= self.ttft_ms)
+            && ended.itl_ms().is_none_or(|ms| ms <= self.itl_ms)
+    }
 }
 
 /// How a run did. A request is good when its own TTFT and its own mean ITL are within the promise;

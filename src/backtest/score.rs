@@ -100,7 +100,7 @@ impl Scorer {
         });
         self.score.late_ttft += u64::from(late);
         self.score.slow_itl += u64::from(slow);
-        ended.end == End::Complete && !late && !slow
+        self.promise.is_kept_by(ended)
     }
 }
 

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 
 use super::backtest::Scenario;
 use super::exit::{CliError, Exit};
-use super::progress::Watched;
+use super::progress::watched;
 use super::traces::Trace;
 use super::{files, say, simulate};
 use crate::backtest::policy::{PolicySpec, known, make};
@@ -108,9 +108,7 @@ fn sweep(
         gpu_hours: score.gpu_hours,
     };
     let run = |case: &Case, spec: &PolicySpec| {
-        let watched = Watched::new(trace);
-        let played = play(case, spec, &watched, None);
-        watched.end();
+        let played = watched(trace, case, |watch| play(case, spec, trace, None, watch));
         played.map(|p| p.ran.score).map_err(|e| simulate::failed(e, trace))
     };
     let mut points = Vec::new();
@@ -173,6 +171,7 @@ pub(super) fn best_fleet(case: &Case, trace: &Trace) -> Result<BTreeMap<Role, u3
     let requests =
         trace.open().and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|e| trace.bad(e))?;
     let target = case.promise().percentile;
-    let found = hindsight::best_static(case, &requests, target);
+    let found =
+        watched(trace, case, |watch| hindsight::best_static(case, &requests, target, watch));
     found.map(|best| best.fleet).map_err(|e| CliError::new(Exit::BadInput, anyhow::Error::new(e)))
 }

@@ -18,6 +18,7 @@ mod progress;
 mod promise;
 mod run;
 mod simulate;
+mod tally;
 mod traces;
 mod validate;
 

@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::exit::{CliError, Exit};
 use super::fleet::Fleet;
-use super::progress::{Stopwatch, Watched};
+use super::progress::{Stopwatch, watched};
 use super::promise::positive;
 use super::traces::{self, Trace};
 use super::{files, say};
@@ -68,8 +68,10 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
     let trace = args.trace.open(&args.fleet.promise)?;
     let case = args.fleet.case(&trace)?;
     let watch = Stopwatch::start();
-    let watched = Watched::new(&trace);
-    let playing = |step| play(&case, &args.policy, &watched, step).map_err(|e| failed(e, &trace));
+    let playing = |step| {
+        watched(&trace, &case, |watch| play(&case, &args.policy, &trace, step, watch))
+            .map_err(|e| failed(e, &trace))
+    };
     let played = playing(args.step.map(seconds_of)).and_then(|played| {
         match (args.format, args.step) {
             // The length of a row follows from how long it took.
@@ -79,7 +81,6 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
             (Format::Text | Format::Json | Format::Html, _) => Ok(played),
         }
     });
-    watched.end();
     let played = played?;
     warn(&played, &trace);
     let run = key(&args.policy, trace.name.clone(), &case, &args.fleet);

@@ -16,7 +16,7 @@ use super::try_policy;
 use crate::backtest::Ran;
 use crate::backtest::policy::Schedule;
 use crate::backtest::run::Case;
-use crate::sim::{SimError, SimTime};
+use crate::sim::{SimError, SimTime, Sink};
 use crate::trace::Request;
 use crate::units::{Role, ceil_to_u32, round_to_u64, seconds_of};
 
@@ -54,7 +54,8 @@ struct Variant {
 }
 
 /// Looks for the cheapest schedule under which at least `target` percent of the requests are good:
-/// pool by pool, with the others generous at first, then once more beside what was found.
+/// pool by pool, with the others generous at first, then once more beside what was found. `watch` is
+/// told of each try.
 ///
 /// # Errors
 ///
@@ -63,11 +64,12 @@ pub fn oracle(
     case: &Case,
     requests: &[Request],
     target: f64,
+    watch: &mut dyn Sink,
 ) -> Result<Foreseen, SimError<Infallible>> {
     let need = Need::of(case, requests);
     let variants: BTreeMap<Role, Vec<Variant>> =
         need.pools.iter().map(|(role, work)| (*role, variants(case, *role, work))).collect();
-    let mut search = Search { case, requests, target, tried: 0, best: None };
+    let mut search = Search { case, requests, target, tried: 0, best: None, watch };
     let mut chosen: BTreeMap<Role, usize> =
         variants.iter().map(|(role, of)| (*role, of.len() - 1)).collect();
     for round in 0..2 {
@@ -80,10 +82,10 @@ pub fn oracle(
             break;
         }
     }
-    let Search { tried, best, .. } = search;
+    let Search { tried, best, watch, .. } = search;
     let mut best = match best {
         Some(best) => best,
-        None => attempt(case, requests, &BTreeMap::new(), target)?,
+        None => attempt(case, requests, &BTreeMap::new(), target, watch)?,
     };
     best.tried = tried;
     Ok(best)
@@ -95,6 +97,7 @@ struct Search<'a> {
     target: f64,
     tried: u32,
     best: Option<Foreseen>,
+    watch: &'a mut dyn Sink,
 }
 
 impl Search<'_> {
@@ -136,7 +139,7 @@ impl Search<'_> {
             .iter()
             .map(|(r, of)| (*r, &of[if *r == role { index } else { chosen[r] }].kept[..]))
             .collect();
-        let ran = attempt(self.case, self.requests, &counts, self.target)?;
+        let ran = attempt(self.case, self.requests, &counts, self.target, self.watch)?;
         self.tried += 1;
         let keeps = ran.keeps;
         keep_better(&mut self.best, ran);
@@ -255,6 +258,7 @@ fn attempt(
     requests: &[Request],
     counts: &BTreeMap<Role, &[u32]>,
     target: f64,
+    watch: &mut dyn Sink,
 ) -> Result<Foreseen, SimError<Infallible>> {
     let mut initial = BTreeMap::new();
     let mut steps: BTreeMap<u64, BTreeMap<Role, u32>> = BTreeMap::new();
@@ -276,7 +280,7 @@ fn attempt(
         .map(|(i, counts)| (SimTime::from_nanos(i * step_nanos), counts))
         .collect();
     let schedule = Schedule::new(steps);
-    let ran = try_policy(&case.starting_with(&initial), requests, &mut schedule.clone())?;
+    let ran = try_policy(&case.starting_with(&initial), requests, &mut schedule.clone(), watch)?;
     let keeps = ran.score.attainment >= target;
     Ok(Foreseen { schedule, initial, ran, keeps, tried: 1 })
 }

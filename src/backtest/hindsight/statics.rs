@@ -7,7 +7,7 @@ use super::need::Need;
 use super::try_static;
 use crate::backtest::Ran;
 use crate::backtest::run::Case;
-use crate::sim::SimError;
+use crate::sim::{SimError, Sink};
 use crate::trace::Request;
 use crate::units::{Role, ceil_to_u32};
 
@@ -26,7 +26,8 @@ pub struct BestStatic {
 
 /// Looks for the cheapest static fleet of which at least `target` percent of the requests are good:
 /// the smallest count of each pool with the others large, then one engine moved from one pool to the
-/// other or taken away, for as long as that keeps the promise at fewer GPUs.
+/// other or taken away, for as long as that keeps the promise at fewer GPUs. `watch` is told of each
+/// try.
 ///
 /// # Errors
 ///
@@ -35,8 +36,9 @@ pub fn best_static(
     case: &Case,
     requests: &[Request],
     target: f64,
+    watch: &mut dyn Sink,
 ) -> Result<BestStatic, SimError<Infallible>> {
-    let mut search = Search { case, requests, target, tried: BTreeMap::new() };
+    let mut search = Search { case, requests, target, tried: BTreeMap::new(), watch };
     let most: BTreeMap<Role, u32> = search.largest();
     let mut fleet = most.clone();
     let roles: Vec<Role> = most.keys().copied().collect();
@@ -74,6 +76,7 @@ struct Search<'a> {
     requests: &'a [Request],
     target: f64,
     tried: BTreeMap<Vec<u32>, Ran>,
+    watch: &'a mut dyn Sink,
 }
 
 impl Search<'_> {
@@ -95,7 +98,7 @@ impl Search<'_> {
         if let Some(ran) = self.tried.get(&key) {
             return Ok(ran.clone());
         }
-        let ran = try_static(&self.case.starting_with(fleet), self.requests)?;
+        let ran = try_static(&self.case.starting_with(fleet), self.requests, self.watch)?;
         self.tried.insert(key, ran.clone());
         Ok(ran)
     }

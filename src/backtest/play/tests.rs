@@ -61,7 +61,7 @@ fn case(startup: u64, percentile: f64) -> Case {
 }
 
 fn played(case: &Case, policy: &str, load: &str) -> Played {
-    play(case, &policy.parse().unwrap(), &Drawn(load.parse().unwrap()), None).unwrap()
+    play(case, &policy.parse().unwrap(), &Drawn(load.parse().unwrap()), None, &mut ()).unwrap()
 }
 
 /// Long enough for two swings between one engine and five.
@@ -111,7 +111,7 @@ fn what_cannot_be_played_is_refused() {
     let refused = |policy: &str| {
         let spec = policy.parse().unwrap();
         let drawn = Drawn("poisson:for=1m".parse().unwrap());
-        play(&case(60, 95.0), &spec, &drawn, None).unwrap_err().to_string()
+        play(&case(60, 95.0), &spec, &drawn, None, &mut ()).unwrap_err().to_string()
     };
     assert!(refused("static:4").contains("static:4,3"), "{}", refused("static:4"));
     assert!(refused("ours:x=1").contains("no knob"));

@@ -90,7 +90,7 @@ fn play_one(args: &Args, run: &Planned) -> Result<Option<RunResult>, CliError> {
     let trace = run.scenario.trace.open(&run.scenario.fleet.promise)?;
     let case = run.scenario.fleet.case(&trace)?;
     let watch = Stopwatch::start();
-    let playing = |step| play(&case, &run.policy, &trace, step);
+    let playing = |step| play(&case, &run.policy, &trace, step, &mut ());
     let mut played = match playing(None) {
         Err(PlayError::Policy(unfit @ PolicyError::Unfit { .. })) => {
             crate::cli::talk(&format!("left out: {unfit} ({})", trace.name));

@@ -116,6 +116,7 @@ impl<'a> World<'a> {
     }
 
     fn set_up(&mut self, policy: &dyn Policy) {
+        self.sink.began();
         let roles: Vec<Role> = self.config.pools.keys().copied().collect();
         for role in roles {
             self.tell_fleet(role);
@@ -229,6 +230,7 @@ impl<'a> World<'a> {
     fn arrive<E>(&mut self, request: Request) -> Result<(), SimError<E>> {
         self.summary.requests += 1;
         self.last_arrival = self.now;
+        self.sink.arrived(self.now);
         let pool = &self.config.pools[&self.entry];
         let holder = self.config.pools.get(&Role::Decode).unwrap_or(pool);
         let max_kv_tokens = holder.truth.max_kv_tokens().min(pool.truth.max_kv_tokens());
