@@ -60,28 +60,17 @@ enum Format {
     Html,
 }
 
-/// Rows of a page where no --step is given, and the shortest of them, seconds.
-const ROWS: f64 = 720.0;
-const SHORTEST_ROW: f64 = 10.0;
-
 pub(super) fn main(args: &Args) -> Result<(), CliError> {
     let trace = args.trace.open(&args.fleet.promise)?;
     let case = args.fleet.case(&trace)?;
     let watch = Stopwatch::start();
-    let playing = |step| {
-        watched(&trace, &case, |watch| play(&case, &args.policy, &trace, step, watch))
-            .map_err(|e| failed(e, &trace))
+    let step_s = match (args.format, args.step) {
+        (_, Some(step)) => Some(seconds_of(step)),
+        (Format::Html, None) => Some(trace.row_s()?),
+        (Format::Text | Format::Json, None) => None,
     };
-    let played = playing(args.step.map(seconds_of)).and_then(|played| {
-        match (args.format, args.step) {
-            // The length of a row follows from how long it took.
-            (Format::Html, None) => {
-                playing(Some((played.ran.score.duration_s / ROWS).max(SHORTEST_ROW)))
-            }
-            (Format::Text | Format::Json | Format::Html, _) => Ok(played),
-        }
-    });
-    let played = played?;
+    let played = watched(&trace, &case, |watch| play(&case, &args.policy, &trace, step_s, watch))
+        .map_err(|e| failed(e, &trace))?;
     warn(&played, &trace);
     let run = key(&args.policy, trace.name.clone(), &case, &args.fleet);
     let result = RunResult {

@@ -19,6 +19,7 @@ use crate::trace::{
     Interval, Moments, Problem, Reader, Request, Shape, Synthetic, TraceError, intervals, ops,
     recalled, unknown,
 };
+use crate::units::seconds_of;
 
 /// The trace that is used where no load is named.
 pub(super) const SHIPPED: (&str, &[u8]) =
@@ -264,6 +265,16 @@ impl Trace {
             last = last.max(SimTime::from_timestamp(request.map_err(|e| self.bad(e))?.at));
         }
         Ok(*self.span.get_or_init(|| Duration::from_nanos(last.as_nanos())))
+    }
+
+    /// Length of a row of a timeline of it, seconds, where none is asked for.
+    pub(super) fn row_s(&self) -> Result<f64, CliError> {
+        /// About as many as a page shows: one for two points of the width of a chart. More make the
+        /// page of a comparison large, fewer hide a burst.
+        const ROWS: f64 = 480.0;
+        /// A shorter row has few requests in it, and its percentile is that of the slowest one.
+        const SHORTEST: f64 = 10.0;
+        Ok((seconds_of(self.span()?) / ROWS).max(SHORTEST))
     }
 
     /// What is wrong with the trace, by its name.
