@@ -51,6 +51,8 @@ pub enum PlayError<E> {
 pub struct Played {
     /// The run.
     pub ran: Ran,
+    /// The fleet at the start of the trace: that of the case, unless the policy says it.
+    pub initial: BTreeMap<Role, u32>,
     /// What a reader may want to know of how it came about; empty mostly.
     pub note: String,
     /// What the referee said of the decisions of ours.
@@ -72,7 +74,9 @@ pub fn play<S: Source>(
     watch: &mut dyn Sink,
 ) -> Result<Played, PlayError<S::Error>> {
     let stream = || source.open().map(Open).map_err(PlayError::Trace);
-    let plain = |ran| Played { ran, note: String::new(), objections: Vec::new() };
+    let started =
+        |initial, ran| Played { ran, initial, note: String::new(), objections: Vec::new() };
+    let plain = |ran| started(case.initial(), ran);
     match spec.name.as_str() {
         "ours" => {
             no_knobs(spec, &[])?;
@@ -82,10 +86,11 @@ pub fn play<S: Source>(
         }
         "static" => {
             no_knobs(spec, &[])?;
-            let case = case.starting_with(&counts(case, spec)?);
+            let counts = counts(case, spec)?;
+            let case = case.starting_with(&counts);
             let ran =
                 case.run(&mut stream()?, &mut Static, step_s, watch).map_err(PlayError::Sim)?;
-            Ok(plain(ran))
+            Ok(started(counts, ran))
         }
         "static-best" => {
             no_knobs(spec, &["target"])?;
@@ -102,7 +107,7 @@ pub fn play<S: Source>(
             let fleet = fleet.collect::<Vec<_>>().join(" + ");
             let kept =
                 if found.keeps { "" } else { ", the largest allowed: none keeps the promise" };
-            Ok(Played { note: format!("{fleet}{kept}"), ..plain(ran) })
+            Ok(Played { note: format!("{fleet}{kept}"), ..started(found.fleet, ran) })
         }
         "oracle" => {
             no_knobs(spec, &["target"])?;
@@ -119,7 +124,7 @@ pub fn play<S: Source>(
             };
             let kept = if found.keeps { "keeps the promise" } else { "none keeps the promise" };
             let note = format!("best of {} schedules: {kept}", found.tried);
-            Ok(Played { note, ..plain(ran) })
+            Ok(Played { note, ..started(found.initial, ran) })
         }
         _ => {
             let mut policy = super::policy::make(spec, &case.setting)?;

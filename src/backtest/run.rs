@@ -43,6 +43,12 @@ impl Case {
         self.sim.pools.get(&role).map(|p| &p.truth)
     }
 
+    /// Replicas at the start of the trace.
+    #[must_use]
+    pub fn initial(&self) -> BTreeMap<Role, u32> {
+        self.sim.pools.iter().map(|(role, pool)| (*role, pool.initial)).collect()
+    }
+
     /// The same case with other counts at the start.
     #[must_use]
     pub fn starting_with(&self, counts: &BTreeMap<Role, u32>) -> Self {

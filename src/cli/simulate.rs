@@ -172,8 +172,7 @@ fn json(result: &RunResult) -> Result<String, CliError> {
 
 fn render(case: &Case, played: &Played, result: &RunResult) -> String {
     let RunResult { run, score, .. } = result;
-    let fleet: Vec<String> =
-        case.sim.pools.iter().map(|(role, p)| format!("{} {role}", p.initial)).collect();
+    let fleet: Vec<String> = played.initial.iter().map(|(role, n)| format!("{n} {role}")).collect();
     let note = if played.note.is_empty() { String::new() } else { format!(" ({})", played.note) };
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(["", "mean", "p50", "p95", "p99"]);

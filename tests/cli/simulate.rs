@@ -39,6 +39,9 @@ fn a_policy_on_a_trace_has_a_score_for_machines_and_for_people() {
     assert!(page.starts_with("<!doctype html>") && page.matches("<svg").count() == 2);
     let text = planner(&["simulate"]).ok();
     assert!(text.contains("Policy   ours") && text.contains("promise kept"), "{text}");
+    // A static fleet is what its name says from the start, whatever the flags say.
+    let text = planner(&["simulate", "--policy", "static:2,1", "--initial", "3,3"]).ok();
+    assert!(text.contains("Fleet    2 prefill + 1 decode at the start"), "{text}");
 }
 
 #[test]
