@@ -15,6 +15,14 @@ use super::{Ran, policy};
 use crate::sim::{Open, Policy, SimError, Sink};
 use crate::trace::Request;
 
+/// The case with GPUs without end: a search asks what is needed first, where others that wait for
+/// GPUs would hide it, and holds what it found to those that there are.
+fn unlimited(case: &Case) -> Case {
+    let mut case = case.clone();
+    case.sim.gpus = None;
+    case
+}
+
 /// Replays requests that are in memory.
 fn replay(requests: &[Request]) -> Open<impl Iterator<Item = Result<Request, Infallible>> + '_> {
     Open(requests.iter().map(|request| Ok(*request)))

@@ -79,7 +79,8 @@ pub struct Score {
     pub slow_itl: u64,
     /// `good` of `requests`, percent; 100 where there was none.
     pub attainment: f64,
-    /// GPU-hours from the order of a replica until it is gone or the run ends.
+    /// GPU-hours from the order of a replica, or from when it gets its GPUs where it has to wait for
+    /// them, until it is gone or the run ends.
     pub gpu_hours: f64,
     /// Good requests per GPU-hour.
     pub good_per_gpu_hour: f64,
@@ -172,7 +173,7 @@ pub struct Counts {
     pub wanted: u32,
     /// Taking requests.
     pub serving: u32,
-    /// Starting.
+    /// Starting, or waiting for GPUs.
     pub starting: u32,
     /// Finishing what they have.
     pub draining: u32,

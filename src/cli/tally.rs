@@ -35,8 +35,7 @@ impl Tally {
 
     /// Counts the GPUs in use until `now`, seconds from the start of the trace.
     pub(super) fn account(&mut self, now: f64) {
-        let gpus: u32 =
-            self.pools.values().map(|(p, gpus)| (p.ready + p.starting + p.draining) * gpus).sum();
+        let gpus: u32 = self.pools.values().map(|(p, gpus)| p.holding() * gpus).sum();
         self.gpu_seconds += f64::from(gpus) * (now - self.accounted).max(0.0);
         self.accounted = self.accounted.max(now);
     }

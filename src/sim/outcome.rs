@@ -127,7 +127,7 @@ pub struct Summary {
     pub events: u64,
     /// Requests whose prompt was longer than any that was measured.
     pub beyond_profile: u64,
-    /// GPU-nanoseconds from order to gone.
+    /// GPU-nanoseconds from order to gone, without the wait for GPUs.
     pub gpu_nanos: u128,
 }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use super::need::{Need, STEP_S};
-use super::try_policy;
+use super::{try_policy, unlimited};
 use crate::backtest::Ran;
 use crate::backtest::policy::Schedule;
 use crate::backtest::run::Case;
@@ -69,7 +69,9 @@ pub fn oracle(
     let need = Need::of(case, requests);
     let variants: BTreeMap<Role, Vec<Variant>> =
         need.pools.iter().map(|(role, work)| (*role, variants(case, *role, work))).collect();
-    let mut search = Search { case, requests, target, tried: 0, best: None, watch };
+    let free = unlimited(case);
+    let mut search =
+        Search { limited: case, case: &free, requests, target, tried: 0, best: None, watch };
     let mut chosen: BTreeMap<Role, usize> =
         variants.iter().map(|(role, of)| (*role, of.len() - 1)).collect();
     for round in 0..2 {
@@ -87,11 +89,19 @@ pub fn oracle(
         Some(best) => best,
         None => attempt(case, requests, &BTreeMap::new(), target, watch)?,
     };
+    if !fits(case, &best) {
+        let case = case.starting_with(&best.initial);
+        best.ran = try_policy(&case, requests, &mut best.schedule.clone(), watch)?;
+        best.keeps = best.ran.score.attainment >= target;
+    }
     best.tried = tried;
     Ok(best)
 }
 
 struct Search<'a> {
+    /// With the GPUs that there are.
+    limited: &'a Case,
+    /// With GPUs without end.
     case: &'a Case,
     requests: &'a [Request],
     target: f64,
@@ -142,15 +152,21 @@ impl Search<'_> {
         let ran = attempt(self.case, self.requests, &counts, self.target, self.watch)?;
         self.tried += 1;
         let keeps = ran.keeps;
-        keep_better(&mut self.best, ran);
+        keep_better(self.limited, &mut self.best, ran);
         Ok(keeps)
     }
 }
 
-/// One that keeps the promise over one that does not, then the cheaper, else the one with more good
-/// requests.
-fn keep_better(best: &mut Option<Foreseen>, other: Foreseen) {
-    let better = best.as_ref().is_none_or(|best| match (best.keeps, other.keeps) {
+/// Whether the cluster has the GPUs for it.
+fn fits(case: &Case, found: &Foreseen) -> bool {
+    case.sim.gpus.is_none_or(|all| found.ran.score.peak_gpus <= all)
+}
+
+/// One that keeps the promise with the GPUs that there are over one that does not, then the cheaper,
+/// else the one with more good requests.
+fn keep_better(case: &Case, best: &mut Option<Foreseen>, other: Foreseen) {
+    let does = |found: &Foreseen| found.keeps && fits(case, found);
+    let better = best.as_ref().is_none_or(|best| match (does(best), does(&other)) {
         (true, false) => false,
         (false, true) => true,
         (true, true) => other.ran.score.gpu_hours < best.ran.score.gpu_hours,

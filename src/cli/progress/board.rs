@@ -68,8 +68,11 @@ impl Board {
         let rate = full.map(|i| i.arrivals as f64 / self.interval_s);
         rows.push(("arrivals/s".to_owned(), figure(rate)));
         for (role, (pool, _)) in &self.tally.pools {
-            let PoolView { desired, ready, starting, draining: _ } = pool;
-            let counts = format!("{desired:>4} wanted {ready:>4} serving {starting:>4} starting");
+            let PoolView { desired, ready, starting, draining: _, pending } = pool;
+            let waits =
+                if *pending > 0 { format!(", {pending} without GPUs") } else { String::new() };
+            let counts =
+                format!("{desired:>4} wanted {ready:>4} serving {starting:>4} starting{waits}");
             rows.push((role.to_string(), counts));
         }
         let p95 = |of: fn(&Interval) -> &Spread| figure(full.and_then(|i| of(i).quantile(0.95)));
@@ -144,7 +147,7 @@ mod tests {
     fn board() -> Board {
         let mut board = Board::new(PROMISE, 60.0);
         board.began();
-        let pool = PoolView { desired: 3, ready: 2, starting: 1, draining: 0 };
+        let pool = PoolView { desired: 3, ready: 2, starting: 1, draining: 0, pending: 0 };
         board.fleet(at(0), Role::Decode, pool, 2);
         board
     }
