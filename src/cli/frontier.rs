@@ -2,15 +2,15 @@
 //! swept.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use clap::ValueEnum;
 
 use super::backtest::Scenario;
 use super::exit::{CliError, Exit};
+use super::out::Out;
 use super::progress::watched;
+use super::simulate;
 use super::traces::Trace;
-use super::{files, say, simulate};
 use crate::backtest::policy::{PolicySpec, known, make};
 use crate::backtest::report::{self, FrontierPoint};
 use crate::backtest::{Case, play};
@@ -34,9 +34,8 @@ pub(super) struct Args {
     /// Form of the answer.
     #[arg(long, value_enum, default_value_t = Format::Md)]
     format: Format,
-    /// Write it to this file, whole or not at all, instead of printing it.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    out: Out,
 }
 
 const EXAMPLES: &str = "\
@@ -85,10 +84,7 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
             text
         }
     };
-    match &args.out {
-        Some(path) => files::write(path, &text),
-        None => say(&text),
-    }
+    args.out.tell(&text)
 }
 
 fn sweep(

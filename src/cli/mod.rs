@@ -13,6 +13,7 @@ mod files;
 mod fleet;
 mod frontier;
 mod needs;
+mod out;
 mod predict;
 mod progress;
 mod promise;

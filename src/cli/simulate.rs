@@ -1,6 +1,5 @@
 //! `sla-planner simulate`: one policy on one trace in a simulated fleet.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -9,10 +8,10 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::exit::{CliError, Exit};
 use super::fleet::Fleet;
+use super::out::Out;
 use super::progress::{Stopwatch, watched};
 use super::promise::positive;
 use super::traces::{self, Trace};
-use super::{files, say};
 use crate::backtest::policy::PolicySpec;
 use crate::backtest::{Case, PlayError, Played, RunKey, RunResult, play, report};
 use crate::sim::SimError;
@@ -37,9 +36,8 @@ pub(super) struct Args {
     /// Length of a row of the timeline, which is in the JSON and the page; a page has one without it.
     #[arg(long, value_name = "DURATION", value_parser = positive)]
     step: Option<Duration>,
-    /// Write the answer to this file, whole or not at all, instead of printing it.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    out: Out,
 }
 
 const EXAMPLES: &str = "\
@@ -85,10 +83,7 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         Format::Json => json(&result)?,
         Format::Html => report::html(&format!("{} on {}", args.policy, trace.name), &[result]),
     };
-    match &args.out {
-        Some(path) => files::write(path, &text),
-        None => say(&text),
-    }
+    args.out.tell(&text)
 }
 
 /// What tells a run from others.
