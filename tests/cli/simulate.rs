@@ -45,6 +45,15 @@ fn a_policy_on_a_trace_has_a_score_for_machines_and_for_people() {
 }
 
 #[test]
+fn a_cluster_has_no_more_gpus_than_its_budget() {
+    let scarce = [&SHORT[..], &["--policy", "static:4,2", "--max-gpu-budget", "4"]].concat();
+    let answer = json(&scarce);
+    assert_eq!(answer["score"]["peak_gpus"], 4);
+    let hours = answer["gpu_hours"].as_f64().unwrap();
+    assert!((0.33..0.36).contains(&hours), "four GPUs for five minutes and a little: {hours}");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes() {
     let more = ["--router", "random", "--startup-cv", "0.5", "--fault", "losing-workers:decode,1m"];
     let run = |seed: &str| {
