@@ -22,3 +22,4 @@ pub use result::{
 pub use run::{Case, Ran};
 pub use score::Scorer;
 pub use setting::{PoolSetting, Setting};
+pub use spread::Spread;

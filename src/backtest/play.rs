@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::hindsight::{best_static, oracle};
 use super::policy::{Ours, PolicyError, PolicySpec, Static};
 use super::run::{Case, Ran};
-use crate::sim::{Open, SimError};
+use crate::sim::{Open, SimError, Sink};
 use crate::trace::Request;
 use crate::units::Role;
 
@@ -51,6 +51,8 @@ pub enum PlayError<E> {
 pub struct Played {
     /// The run.
     pub ran: Ran,
+    /// The fleet at the start of the trace: that of the case, unless the policy says it.
+    pub initial: BTreeMap<Role, u32>,
     /// What a reader may want to know of how it came about; empty mostly.
     pub note: String,
     /// What the referee said of the decisions of ours.
@@ -58,7 +60,8 @@ pub struct Played {
 }
 
 /// Plays the policy that `spec` names on a trace; rows of `step_s` seconds where a timeline is
-/// wanted.
+/// wanted. `watch` is told what happens on the way, in each simulation of a search too; `()` does not
+/// care.
 ///
 /// # Errors
 ///
@@ -68,58 +71,65 @@ pub fn play<S: Source>(
     spec: &PolicySpec,
     source: &S,
     step_s: Option<f64>,
+    watch: &mut dyn Sink,
 ) -> Result<Played, PlayError<S::Error>> {
     let stream = || source.open().map(Open).map_err(PlayError::Trace);
-    let plain = |ran| Played { ran, note: String::new(), objections: Vec::new() };
+    let started =
+        |initial, ran| Played { ran, initial, note: String::new(), objections: Vec::new() };
+    let plain = |ran| started(case.initial(), ran);
     match spec.name.as_str() {
         "ours" => {
             no_knobs(spec, &[])?;
             let mut ours = Ours::new(&case.setting);
-            let ran = case.run(&mut stream()?, &mut ours, step_s).map_err(PlayError::Sim)?;
+            let ran = case.run(&mut stream()?, &mut ours, step_s, watch).map_err(PlayError::Sim)?;
             Ok(Played { objections: ours.objections().to_vec(), ..plain(ran) })
         }
         "static" => {
             no_knobs(spec, &[])?;
-            let case = case.starting_with(&counts(case, spec)?);
-            let ran = case.run(&mut stream()?, &mut Static, step_s).map_err(PlayError::Sim)?;
-            Ok(plain(ran))
+            let counts = counts(case, spec)?;
+            let case = case.starting_with(&counts);
+            let ran =
+                case.run(&mut stream()?, &mut Static, step_s, watch).map_err(PlayError::Sim)?;
+            Ok(started(counts, ran))
         }
         "static-best" => {
             no_knobs(spec, &["target"])?;
             let requests = collect(source)?;
-            let found = best_static(case, &requests, target(case, spec)).map_err(never)?;
+            let found = best_static(case, &requests, target(case, spec), watch).map_err(never)?;
             let ran = match step_s {
                 None => found.ran,
                 Some(_) => {
                     let case = case.starting_with(&found.fleet);
-                    case.run(&mut stream()?, &mut Static, step_s).map_err(PlayError::Sim)?
+                    case.run(&mut stream()?, &mut Static, step_s, watch).map_err(PlayError::Sim)?
                 }
             };
             let fleet = found.fleet.iter().map(|(role, n)| format!("{n} {role}"));
             let fleet = fleet.collect::<Vec<_>>().join(" + ");
             let kept =
                 if found.keeps { "" } else { ", the largest allowed: none keeps the promise" };
-            Ok(Played { note: format!("{fleet}{kept}"), ..plain(ran) })
+            Ok(Played { note: format!("{fleet}{kept}"), ..started(found.fleet, ran) })
         }
         "oracle" => {
             no_knobs(spec, &["target"])?;
             let requests = collect(source)?;
-            let found = oracle(case, &requests, target(case, spec)).map_err(never)?;
+            let found = oracle(case, &requests, target(case, spec), watch).map_err(never)?;
             let ran = match step_s {
                 None => found.ran,
                 Some(_) => {
                     let case = case.starting_with(&found.initial);
                     let mut schedule = found.schedule;
-                    case.run(&mut stream()?, &mut schedule, step_s).map_err(PlayError::Sim)?
+                    case.run(&mut stream()?, &mut schedule, step_s, watch)
+                        .map_err(PlayError::Sim)?
                 }
             };
             let kept = if found.keeps { "keeps the promise" } else { "none keeps the promise" };
             let note = format!("best of {} schedules: {kept}", found.tried);
-            Ok(Played { note, ..plain(ran) })
+            Ok(Played { note, ..started(found.initial, ran) })
         }
         _ => {
             let mut policy = super::policy::make(spec, &case.setting)?;
-            let ran = case.run(&mut stream()?, policy.as_mut(), step_s).map_err(PlayError::Sim)?;
+            let ran =
+                case.run(&mut stream()?, policy.as_mut(), step_s, watch).map_err(PlayError::Sim)?;
             Ok(plain(ran))
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::sim::{End, Ended};
 use crate::units::Role;
 
 /// One policy on one trace.
@@ -48,6 +49,16 @@ pub struct Promise {
     pub percentile: f64,
 }
 
+impl Promise {
+    /// Whether a request was answered in full and within both limits.
+    #[must_use]
+    pub fn is_kept_by(&self, ended: &Ended) -> bool {
+        ended.end == End::Complete
+            && ended.ttft_ms().is_some_and(|ms| ms <= self.ttft_ms)
+            && ended.itl_ms().is_none_or(|ms| ms <= self.itl_ms)
+    }
+}
+
 /// How a run did. A request is good when its own TTFT and its own mean ITL are within the promise;
 /// lost and unfinished requests are not good.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -68,7 +79,8 @@ pub struct Score {
     pub slow_itl: u64,
     /// `good` of `requests`, percent; 100 where there was none.
     pub attainment: f64,
-    /// GPU-hours from the order of a replica until it is gone or the run ends.
+    /// GPU-hours from the order of a replica, or from when it gets its GPUs where it has to wait for
+    /// them, until it is gone or the run ends.
     pub gpu_hours: f64,
     /// Good requests per GPU-hour.
     pub good_per_gpu_hour: f64,
@@ -161,7 +173,7 @@ pub struct Counts {
     pub wanted: u32,
     /// Taking requests.
     pub serving: u32,
-    /// Starting.
+    /// Starting, or waiting for GPUs.
     pub starting: u32,
     /// Finishing what they have.
     pub draining: u32,

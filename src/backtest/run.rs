@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Promise, Score, Scorer, Setting, Timeline};
-use crate::sim::{EngineTruth, Load, Policy, SimConfig, SimError, simulate};
+use crate::sim::{EngineTruth, Load, Policy, SimConfig, SimError, Sink, simulate};
 use crate::units::Role;
 
 /// What does not change between the policies of a comparison.
@@ -43,6 +43,12 @@ impl Case {
         self.sim.pools.get(&role).map(|p| &p.truth)
     }
 
+    /// Replicas at the start of the trace.
+    #[must_use]
+    pub fn initial(&self) -> BTreeMap<Role, u32> {
+        self.sim.pools.iter().map(|(role, pool)| (*role, pool.initial)).collect()
+    }
+
     /// The same case with other counts at the start.
     #[must_use]
     pub fn starting_with(&self, counts: &BTreeMap<Role, u32>) -> Self {
@@ -55,7 +61,8 @@ impl Case {
         case
     }
 
-    /// Runs `policy` on `load`; rows of `step_s` seconds where a timeline is wanted.
+    /// Runs `policy` on `load`; rows of `step_s` seconds where a timeline is wanted. `watch` is told
+    /// what happens on the way; `()` does not care.
     ///
     /// # Errors
     ///
@@ -65,9 +72,11 @@ impl Case {
         load: &mut L,
         policy: &mut dyn Policy,
         step_s: Option<f64>,
+        watch: &mut dyn Sink,
     ) -> Result<Ran, SimError<L::Error>> {
         let mut scorer = Scorer::new(self.promise(), step_s);
-        let summary = simulate(&self.sim, load, policy, &mut scorer)?;
+        let mut both: (&mut dyn Sink, &mut dyn Sink) = (&mut scorer, watch);
+        let summary = simulate(&self.sim, load, policy, &mut both)?;
         let (score, timeline) = scorer.finish(&summary);
         let beyond_profile = summary.beyond_profile;
         Ok(Ran { score, timeline, beyond_profile, events: summary.events })

@@ -100,7 +100,7 @@ impl Scorer {
         });
         self.score.late_ttft += u64::from(late);
         self.score.slow_itl += u64::from(slow);
-        ended.end == End::Complete && !late && !slow
+        self.promise.is_kept_by(ended)
     }
 }
 
@@ -121,8 +121,8 @@ impl Sink for Scorer {
     }
 
     fn fleet(&mut self, at: SimTime, role: Role, pool: PoolView, gpus: u32) {
-        let PoolView { desired, ready, starting, draining } = pool;
-        self.gpus.insert(role, (ready + starting + draining) * gpus);
+        let PoolView { desired, ready, starting, draining, pending: _ } = pool;
+        self.gpus.insert(role, pool.holding() * gpus);
         let gpus = self.gpus.values().sum();
         self.score.peak_gpus = self.score.peak_gpus.max(gpus);
         if let Some(course) = &mut self.course {

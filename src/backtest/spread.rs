@@ -12,14 +12,15 @@ const LEAST: f64 = 0.01;
 
 /// The values of one latency, in ms.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Spread {
+pub struct Spread {
     cells: Vec<u64>,
     count: u64,
     sum: f64,
 }
 
 impl Spread {
-    pub(super) fn add(&mut self, ms: f64) {
+    /// Counts a value, ms.
+    pub fn add(&mut self, ms: f64) {
         let cell = floor_to_u32((ms.max(LEAST) / LEAST).ln() / STEP.ln());
         let cell = usize::try_from(cell).unwrap_or(usize::MAX).min(5000);
         if self.cells.len() <= cell {
@@ -31,7 +32,8 @@ impl Spread {
     }
 
     /// The `q` quantile: the middle of its cell; `None` without a value.
-    pub(super) fn quantile(&self, q: f64) -> Option<f64> {
+    #[must_use]
+    pub fn quantile(&self, q: f64) -> Option<f64> {
         let rank = (q * self.count as f64).ceil().max(1.0);
         let mut seen = 0_u64;
         for (cell, n) in self.cells.iter().enumerate() {
@@ -43,7 +45,9 @@ impl Spread {
         None
     }
 
-    pub(super) fn percentiles(&self) -> Percentiles {
+    /// Mean and percentiles; all zero without a value.
+    #[must_use]
+    pub fn percentiles(&self) -> Percentiles {
         let quantile = |q| self.quantile(q).unwrap_or(0.0);
         Percentiles {
             mean: if self.count == 0 { 0.0 } else { self.sum / self.count as f64 },

@@ -10,9 +10,9 @@ use clap::ValueEnum;
 
 use super::exit::CliError;
 use super::fleet::Fleet;
+use super::out::Out;
 use super::promise::positive;
 use super::traces::TraceArgs;
-use super::{files, say};
 use crate::backtest::policy::PolicySpec;
 use crate::backtest::{RunResult, fill_regrets, report};
 
@@ -68,9 +68,8 @@ pub(super) struct Output {
     /// Form of the comparison.
     #[arg(long, value_enum, default_value_t = Format::Md)]
     format: Format,
-    /// Write it to this file, whole or not at all, instead of printing it.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    out: Out,
 }
 
 const EXAMPLES: &str = "\
@@ -100,7 +99,7 @@ fn shard(text: &str) -> Result<(usize, usize), String> {
 pub(super) fn main(args: &Args) -> Result<(), CliError> {
     let plan = suite::plan(args)?;
     let results = runs::play_all(args, plan)?;
-    if args.shard.is_some() && args.output.out.is_none() {
+    if args.shard.is_some() && args.output.out.is_printed() {
         super::talk(&format!("{} runs of this shard are kept", results.len()));
         return Ok(());
     }
@@ -119,10 +118,7 @@ impl Output {
             Format::Html => report::html(title, &results),
             Format::Json => runs::json(&results)?,
         };
-        match &self.out {
-            Some(path) => files::write(path, &text),
-            None => say(&text),
-        }
+        self.out.tell(&text)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::backtest::{Case, PoolSetting, Setting};
 use crate::plan::size;
 use crate::sim::{EngineTruth, Fault, Resume, Router, SimConfig, SimPool, Startup, TruthOptions};
 use crate::spec::parse_duration;
-use crate::units::{Replicas, Role};
+use crate::units::{Gpus, Replicas, Role};
 
 /// A fleet to simulate.
 #[derive(Clone, Debug, clap::Args)]
@@ -131,6 +131,7 @@ impl Fleet {
             })
             .collect();
         let sim = SimConfig {
+            gpus: setup.budget.map(Gpus::get),
             router: self.router,
             kv_transfer: self.kv_transfer,
             scrape_interval: self.scrape_interval,

@@ -2,15 +2,15 @@
 //! swept.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use clap::ValueEnum;
 
 use super::backtest::Scenario;
 use super::exit::{CliError, Exit};
-use super::progress::Watched;
+use super::out::Out;
+use super::progress::watched;
+use super::simulate;
 use super::traces::Trace;
-use super::{files, say, simulate};
 use crate::backtest::policy::{PolicySpec, known, make};
 use crate::backtest::report::{self, FrontierPoint};
 use crate::backtest::{Case, play};
@@ -34,9 +34,8 @@ pub(super) struct Args {
     /// Form of the answer.
     #[arg(long, value_enum, default_value_t = Format::Md)]
     format: Format,
-    /// Write it to this file, whole or not at all, instead of printing it.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    out: Out,
 }
 
 const EXAMPLES: &str = "\
@@ -85,10 +84,7 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
             text
         }
     };
-    match &args.out {
-        Some(path) => files::write(path, &text),
-        None => say(&text),
-    }
+    args.out.tell(&text)
 }
 
 fn sweep(
@@ -108,9 +104,7 @@ fn sweep(
         gpu_hours: score.gpu_hours,
     };
     let run = |case: &Case, spec: &PolicySpec| {
-        let watched = Watched::new(trace);
-        let played = play(case, spec, &watched, None);
-        watched.end();
+        let played = watched(trace, case, |watch| play(case, spec, trace, None, watch));
         played.map(|p| p.ran.score).map_err(|e| simulate::failed(e, trace))
     };
     let mut points = Vec::new();
@@ -173,6 +167,7 @@ pub(super) fn best_fleet(case: &Case, trace: &Trace) -> Result<BTreeMap<Role, u3
     let requests =
         trace.open().and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|e| trace.bad(e))?;
     let target = case.promise().percentile;
-    let found = hindsight::best_static(case, &requests, target);
+    let found =
+        watched(trace, case, |watch| hindsight::best_static(case, &requests, target, watch));
     found.map(|best| best.fleet).map_err(|e| CliError::new(Exit::BadInput, anyhow::Error::new(e)))
 }

@@ -13,11 +13,13 @@ mod files;
 mod fleet;
 mod frontier;
 mod needs;
+mod out;
 mod predict;
 mod progress;
 mod promise;
 mod run;
 mod simulate;
+mod tally;
 mod traces;
 mod validate;
 

@@ -1,14 +1,19 @@
 //! What people see while something runs: never on standard output, and nothing at all where
 //! standard error is no terminal.
 
-use std::cell::Cell;
+mod board;
+
+use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::traces::Trace;
-use crate::backtest::Source;
-use crate::trace::{Request, TraceError};
+use crate::backtest::Case;
+use crate::sim::{Ended, PoolView, SimTime, Sink};
+use crate::units::{Role, seconds_of};
+
+use board::Board;
 
 /// Wall-clock time of a piece of work.
 #[derive(Clone, Copy, Debug)]
@@ -26,48 +31,94 @@ impl Stopwatch {
     }
 }
 
-/// A trace whose replay is shown.
-pub(super) struct Watched<'a> {
-    trace: &'a Trace,
-    bar: ProgressBar,
-    replays: Cell<u32>,
+/// Does `work`, which tells what happens in its simulations of `case` on `trace`; meanwhile a bar
+/// over the time of the trace and a live table are drawn, where somebody sees them.
+pub(super) fn watched<T>(trace: &Trace, case: &Case, work: impl FnOnce(&mut dyn Sink) -> T) -> T {
+    if !std::io::stderr().is_terminal() {
+        return work(&mut ());
+    }
+    let mut live = Live::new(trace, case);
+    let done = work(&mut live);
+    live.bar.finish_and_clear();
+    done
 }
 
-impl<'a> Watched<'a> {
-    pub(super) fn new(trace: &'a Trace) -> Self {
-        let bar = ProgressBar::new_spinner();
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
+/// Between two pictures: often enough for the eye, and drawing takes no time that counts.
+const PICTURE: Duration = Duration::from_millis(200);
+
+/// The bar and the table on the terminal.
+struct Live {
+    bar: ProgressBar,
+    board: Board,
+    watch: Stopwatch,
+    drawn: Duration,
+    /// Told since the last look at the clock.
+    told: u32,
+}
+
+impl Live {
+    fn new(trace: &Trace, case: &Case) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        bar.set_style(
+            ProgressStyle::with_template("{spinner} {elapsed} {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
+        bar.set_message(format!("reading {}", trace.name));
+        bar.enable_steady_tick(PICTURE);
+        // A trace that cannot be read is complained about by the run itself.
+        let span = trace.span().unwrap_or_default();
+        bar.disable_steady_tick();
+        bar.set_length(millis(span));
+        if let Ok(style) = ProgressStyle::with_template(
+            "{spinner} {elapsed} {bar:40} {percent:>3} % {prefix}\n{msg}",
+        ) {
             bar.set_style(style);
         }
-        Self { trace, bar, replays: Cell::new(0) }
+        bar.set_prefix(format!("of {}", trace.name));
+        let interval = seconds_of(case.setting.intervals.adjustment);
+        let board = Board::new(case.promise(), interval);
+        let watch = Stopwatch::start();
+        Self { bar, board, watch, drawn: Duration::ZERO, told: 0 }
     }
 
-    pub(super) fn end(&self) {
-        self.bar.finish_and_clear();
+    fn draw(&mut self) {
+        /// Things told between two looks at the clock, which costs as much as a few of them.
+        const EVERY: u32 = 64;
+        self.told += 1;
+        if self.told < EVERY {
+            return;
+        }
+        self.told = 0;
+        let now = self.watch.elapsed();
+        if now >= self.drawn + PICTURE {
+            self.drawn = now;
+            self.bar.set_position(self.board.now().as_nanos() / 1_000_000);
+            self.bar.set_message(self.board.table());
+            self.bar.tick();
+        }
     }
 }
 
-impl Source for Watched<'_> {
-    type Error = TraceError;
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
 
-    fn open(
-        &self,
-    ) -> Result<Box<dyn Iterator<Item = Result<Request, TraceError>> + '_>, TraceError> {
-        /// Requests between two looks at the bar: often enough for the eye.
-        const EVERY: u64 = 20_000;
-        self.replays.set(self.replays.get() + 1);
-        let mut seen = 0_u64;
-        let requests = self.trace.open()?;
-        Ok(Box::new(requests.inspect(move |request| {
-            seen += 1;
-            if seen.is_multiple_of(EVERY)
-                && let Ok(request) = request
-            {
-                let hours = request.at.as_millis() as f64 / 3.6e6;
-                let name = &self.trace.name;
-                self.bar.set_message(format!("{name}: {seen} requests, {hours:.2} h of the trace"));
-                self.bar.tick();
-            }
-        })))
+impl Sink for Live {
+    fn began(&mut self) {
+        self.board.began();
+    }
+
+    fn arrived(&mut self, at: SimTime) {
+        self.board.arrived(at);
+        self.draw();
+    }
+
+    fn ended(&mut self, ended: &Ended) {
+        self.board.ended(ended);
+        self.draw();
+    }
+
+    fn fleet(&mut self, at: SimTime, role: Role, pool: PoolView, gpus: u32) {
+        self.board.fleet(at, role, pool, gpus);
     }
 }

@@ -31,7 +31,8 @@ pub(super) struct Promise {
     /// One pool of aggregated engines instead of prefill and decode.
     #[arg(long)]
     pub(super) aggregated: bool,
-    /// GPUs that all pools together may take.
+    /// GPUs that all pools together may take. A simulated cluster has no more than these: replicas
+    /// ordered beyond them wait, at no cost, until others are gone.
     #[arg(long, value_name = "GPUS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_gpu_budget: Option<u32>,
 }

@@ -1,6 +1,5 @@
 //! `sla-planner simulate`: one policy on one trace in a simulated fleet.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -9,10 +8,10 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::exit::{CliError, Exit};
 use super::fleet::Fleet;
-use super::progress::{Stopwatch, Watched};
+use super::out::Out;
+use super::progress::{Stopwatch, watched};
 use super::promise::positive;
 use super::traces::{self, Trace};
-use super::{files, say};
 use crate::backtest::policy::PolicySpec;
 use crate::backtest::{Case, PlayError, Played, RunKey, RunResult, play, report};
 use crate::sim::SimError;
@@ -37,9 +36,8 @@ pub(super) struct Args {
     /// Length of a row of the timeline, which is in the JSON and the page; a page has one without it.
     #[arg(long, value_name = "DURATION", value_parser = positive)]
     step: Option<Duration>,
-    /// Write the answer to this file, whole or not at all, instead of printing it.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    out: Out,
 }
 
 const EXAMPLES: &str = "\
@@ -60,27 +58,17 @@ enum Format {
     Html,
 }
 
-/// Rows of a page where no --step is given, and the shortest of them, seconds.
-const ROWS: f64 = 720.0;
-const SHORTEST_ROW: f64 = 10.0;
-
 pub(super) fn main(args: &Args) -> Result<(), CliError> {
     let trace = args.trace.open(&args.fleet.promise)?;
     let case = args.fleet.case(&trace)?;
     let watch = Stopwatch::start();
-    let watched = Watched::new(&trace);
-    let playing = |step| play(&case, &args.policy, &watched, step).map_err(|e| failed(e, &trace));
-    let played = playing(args.step.map(seconds_of)).and_then(|played| {
-        match (args.format, args.step) {
-            // The length of a row follows from how long it took.
-            (Format::Html, None) => {
-                playing(Some((played.ran.score.duration_s / ROWS).max(SHORTEST_ROW)))
-            }
-            (Format::Text | Format::Json | Format::Html, _) => Ok(played),
-        }
-    });
-    watched.end();
-    let played = played?;
+    let step_s = match (args.format, args.step) {
+        (_, Some(step)) => Some(seconds_of(step)),
+        (Format::Html, None) => Some(trace.row_s()?),
+        (Format::Text | Format::Json, None) => None,
+    };
+    let played = watched(&trace, &case, |watch| play(&case, &args.policy, &trace, step_s, watch))
+        .map_err(|e| failed(e, &trace))?;
     warn(&played, &trace);
     let run = key(&args.policy, trace.name.clone(), &case, &args.fleet);
     let result = RunResult {
@@ -95,10 +83,7 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         Format::Json => json(&result)?,
         Format::Html => report::html(&format!("{} on {}", args.policy, trace.name), &[result]),
     };
-    match &args.out {
-        Some(path) => files::write(path, &text),
-        None => say(&text),
-    }
+    args.out.tell(&text)
 }
 
 /// What tells a run from others.
@@ -182,8 +167,7 @@ fn json(result: &RunResult) -> Result<String, CliError> {
 
 fn render(case: &Case, played: &Played, result: &RunResult) -> String {
     let RunResult { run, score, .. } = result;
-    let fleet: Vec<String> =
-        case.sim.pools.iter().map(|(role, p)| format!("{} {role}", p.initial)).collect();
+    let fleet: Vec<String> = played.initial.iter().map(|(role, n)| format!("{n} {role}")).collect();
     let note = if played.note.is_empty() { String::new() } else { format!(" ({})", played.note) };
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(["", "mean", "p50", "p95", "p99"]);

@@ -1,5 +1,6 @@
 //! The traces that commands name, and what is done to them on the way.
 
+use std::cell::OnceCell;
 use std::io::{BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,11 +13,13 @@ use crate::backtest::Source;
 use crate::forecast::{Band, Demand, Lengths, Work};
 use crate::observe::TrafficStep;
 use crate::prometheus::{Client, Endpoint, Selector, history};
+use crate::sim::SimTime;
 use crate::spec::{format_duration, parse_duration};
 use crate::trace::{
     Interval, Moments, Problem, Reader, Request, Shape, Synthetic, TraceError, intervals, ops,
     recalled, unknown,
 };
+use crate::units::seconds_of;
 
 /// The trace that is used where no load is named.
 pub(super) const SHIPPED: (&str, &[u8]) =
@@ -159,6 +162,8 @@ pub(super) struct Trace {
     over: Vec<Origin>,
     after: Vec<(Duration, Origin)>,
     args: TraceArgs,
+    /// When the last request comes, once it was asked for: a long trace is read only once for that.
+    span: OnceCell<Duration>,
 }
 
 impl TraceArgs {
@@ -185,7 +190,13 @@ impl TraceArgs {
             .iter()
             .map(|(at, text)| Ok((*at, Origin::of(text)?)))
             .collect::<Result<_, CliError>>()?;
-        Ok(Trace { name: names.join(" + "), over, after, args: self.clone() })
+        Ok(Trace {
+            name: names.join(" + "),
+            over,
+            after,
+            args: self.clone(),
+            span: OnceCell::new(),
+        })
     }
 }
 
@@ -242,6 +253,28 @@ impl Trace {
             }
         }
         Ok(None)
+    }
+
+    /// From its beginning to the last request: the whole of it is read.
+    pub(super) fn span(&self) -> Result<Duration, CliError> {
+        if let Some(span) = self.span.get() {
+            return Ok(*span);
+        }
+        let mut last = SimTime::ZERO;
+        for request in self.open().map_err(|e| self.bad(e))? {
+            last = last.max(SimTime::from_timestamp(request.map_err(|e| self.bad(e))?.at));
+        }
+        Ok(*self.span.get_or_init(|| Duration::from_nanos(last.as_nanos())))
+    }
+
+    /// Length of a row of a timeline of it, seconds, where none is asked for.
+    pub(super) fn row_s(&self) -> Result<f64, CliError> {
+        /// About as many as a page shows: one for two points of the width of a chart. More make the
+        /// page of a comparison large, fewer hide a burst.
+        const ROWS: f64 = 480.0;
+        /// A shorter row has few requests in it, and its percentile is that of the slowest one.
+        const SHORTEST: f64 = 10.0;
+        Ok((seconds_of(self.span()?) / ROWS).max(SHORTEST))
     }
 
     /// What is wrong with the trace, by its name.

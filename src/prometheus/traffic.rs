@@ -1,17 +1,14 @@
 //! The meaning: an answer to the union query as a [`Traffic`]. Pure.
 //!
-//! A figure passes these gates in order; the first that it fails names its state:
-//! 1. missing: no row, no samples behind a mean, or no number of its kind;
-//! 2. contradictory: requests wait while none is in flight and none arrives;
-//! 3. frozen: requests are in flight, and for a while no counter has moved;
-//! 4. late: too old, or known to be incomplete (a frontend does not answer, the source warns that a
-//!    part of it is missing, or the frontends are gone and the window still remembers them);
-//! 5. fresh.
+//! A figure passes a [`Gate`], which gives it its state. Contradictory: requests wait while none is in
+//! flight and none arrives. Frozen: requests are in flight, and for a while no counter has moved.
+//! Incomplete: a frontend does not answer, the source warns that a part of it is missing, or the
+//! frontends are gone and the window still remembers them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::observe::{LatencySignals, Missing, Signal, Traffic};
+use crate::observe::{FROZEN_AFTER, Gate, LatencySignals, Missing, Traffic};
 use crate::units::{Millis, PerSecond, Share, Timestamp, Tokens};
 
 use super::query::{PART_LABEL, Part, Question};
@@ -22,15 +19,14 @@ use super::{Answer, Sample};
 pub struct Rules {
     /// A newest sample older than this is late. A few scrape intervals.
     pub fresh_for: Duration,
-    /// Counters that have not moved for this long, with requests in flight, are frozen. A few
-    /// scrape intervals, and longer than the longest prefill, during which no token is counted.
+    /// Counters that have not moved for this long, with requests in flight, are frozen.
     pub frozen_after: Duration,
 }
 
 impl Default for Rules {
     fn default() -> Self {
         // Dynamo's monitors scrape every 5 s: six lost scrapes are more than chance.
-        Self { fresh_for: Duration::from_secs(30), frozen_after: Duration::from_secs(60) }
+        Self { fresh_for: Duration::from_secs(30), frozen_after: FROZEN_AFTER }
     }
 }
 
@@ -58,7 +54,7 @@ pub fn decode_traffic(
     let worker = Gate {
         at: rows.moment(Part::WorkerNow, now),
         incomplete: !answer.warnings.is_empty(),
-        ..Gate::open(now, rules)
+        ..Gate::open(now, rules.fresh_for)
     };
 
     let mean = |mean, count| rows.over(mean, count);
@@ -94,60 +90,6 @@ fn count_of(x: f64) -> Option<f64> {
 /// Engines round: a full cache may read a little above 1. What reads as a percentage is refused.
 fn fraction(x: f64) -> Option<Share> {
     (0.0..=1.01).contains(&x).then(|| Share::clamped(x))
-}
-
-/// What holds for all figures of one source, after they are numbers.
-struct Gate {
-    now: Timestamp,
-    fresh_for: Duration,
-    /// Time of the newest sample; `None` where the source has none now.
-    at: Option<Timestamp>,
-    /// Since when no counter has moved, where that is too long.
-    frozen: Option<Timestamp>,
-    contradiction: Option<String>,
-    incomplete: bool,
-}
-
-impl Gate {
-    const fn open(now: Timestamp, rules: &Rules) -> Self {
-        Self {
-            now,
-            fresh_for: rules.fresh_for,
-            at: None,
-            frozen: None,
-            contradiction: None,
-            incomplete: false,
-        }
-    }
-
-    fn pass<T>(
-        &self,
-        value: Result<f64, Missing>,
-        read: impl FnOnce(f64) -> Option<T>,
-    ) -> Signal<T> {
-        let number = match value {
-            Ok(number) => number,
-            Err(why) => return Signal::missing(why),
-        };
-        let Some(value) = read(number) else {
-            return Signal::missing(unusable(number));
-        };
-        if let Some(detail) = &self.contradiction {
-            return Signal::Contradictory { detail: detail.clone() };
-        }
-        if let Some(since) = self.frozen {
-            return Signal::Frozen { value, since };
-        }
-        match self.at {
-            Some(at) if !self.incomplete => Signal::aged(value, at, self.now, self.fresh_for),
-            Some(at) => Signal::Late { value, at },
-            None => Signal::missing(Missing::NoSeries),
-        }
-    }
-}
-
-fn unusable(number: f64) -> Missing {
-    Missing::Unusable { detail: number.to_string() }
 }
 
 /// The answer by part.
@@ -243,7 +185,7 @@ impl<'a> Rows<'a> {
             contradiction: waiting_for_nothing
                 .then(|| "requests are queued while none is in flight and none arrives".to_owned()),
             incomplete: live.is_none() || positive(Part::Unscraped) || !answer.warnings.is_empty(),
-            ..Gate::open(now, rules)
+            ..Gate::open(now, rules.fresh_for)
         }
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::observe::Signal;
 use crate::units::Percentile;
 
 /// The present by the clock of the source, which runs an hour ahead of ours.

@@ -13,6 +13,9 @@ use crate::units::Role;
 pub struct SimConfig {
     /// Prefill and decode, or aggregated.
     pub pools: BTreeMap<Role, SimPool>,
+    /// GPUs that there are; `None` has no end of them. Replicas ordered beyond them wait, and hold
+    /// none, until others are gone.
+    pub gpus: Option<u32>,
     /// How requests find a worker.
     pub router: Router,
     /// From the end of prefill until the decode engine has the KV cache.
@@ -39,6 +42,7 @@ impl SimConfig {
     pub fn new(pools: BTreeMap<Role, SimPool>) -> Self {
         Self {
             pools,
+            gpus: None,
             router: Router::RoundRobin,
             kv_transfer: Duration::ZERO,
             scrape_interval: Duration::from_secs(5),

@@ -51,6 +51,14 @@ impl Ended {
 
 /// Takes in what happens. Everything has a default that ignores it.
 pub trait Sink {
+    /// A simulation begins: what is told from here on is of it.
+    fn began(&mut self) {}
+
+    /// A request arrived.
+    fn arrived(&mut self, at: SimTime) {
+        let _ = at;
+    }
+
     /// A request ended.
     fn ended(&mut self, ended: &Ended) {
         let _ = ended;
@@ -75,6 +83,39 @@ pub trait Sink {
 /// Ignores everything.
 impl Sink for () {}
 
+/// Tells two.
+impl Sink for (&mut dyn Sink, &mut dyn Sink) {
+    fn began(&mut self) {
+        self.0.began();
+        self.1.began();
+    }
+
+    fn arrived(&mut self, at: SimTime) {
+        self.0.arrived(at);
+        self.1.arrived(at);
+    }
+
+    fn ended(&mut self, ended: &Ended) {
+        self.0.ended(ended);
+        self.1.ended(ended);
+    }
+
+    fn fleet(&mut self, at: SimTime, role: Role, pool: PoolView, gpus: u32) {
+        self.0.fleet(at, role, pool, gpus);
+        self.1.fleet(at, role, pool, gpus);
+    }
+
+    fn ordered(&mut self, at: SimTime, role: Role, from: u32, to: u32, why: &str) {
+        self.0.ordered(at, role, from, to, why);
+        self.1.ordered(at, role, from, to, why);
+    }
+
+    fn forecast(&mut self, at: SimTime, rate: [f64; 3]) {
+        self.0.forecast(at, rate);
+        self.1.forecast(at, rate);
+    }
+}
+
 /// What a simulation was like as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -86,7 +127,7 @@ pub struct Summary {
     pub events: u64,
     /// Requests whose prompt was longer than any that was measured.
     pub beyond_profile: u64,
-    /// GPU-nanoseconds from order to gone.
+    /// GPU-nanoseconds from order to gone, without the wait for GPUs.
     pub gpu_nanos: u128,
 }
 

@@ -55,10 +55,20 @@ pub struct PoolView {
     pub desired: u32,
     /// As many as serve.
     pub ready: u32,
-    /// As many as start, stuck ones included.
+    /// As many as start, stuck ones and those that wait for GPUs included.
     pub starting: u32,
     /// As many as finish what they have, and take nothing new.
     pub draining: u32,
+    /// As many of those that start as wait for GPUs, and hold none.
+    pub pending: u32,
+}
+
+impl PoolView {
+    /// Replicas that hold GPUs.
+    #[must_use]
+    pub const fn holding(&self) -> u32 {
+        self.ready + self.starting + self.draining - self.pending
+    }
 }
 
 /// One worker, as it sees itself.

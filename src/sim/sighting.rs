@@ -6,13 +6,10 @@ use std::time::Duration;
 use super::metrics::{Counter, Family, Gauge};
 use super::{SimTime, View};
 use crate::observe::{
-    Inventory, LatencySignals, Missing, Observation, PoolInventory, Signal, Traffic,
+    FROZEN_AFTER, Gate, Inventory, LatencySignals, Missing, Observation, PoolInventory, Signal,
+    Traffic,
 };
-use crate::units::{Gpus, Millis, PerSecond, Percentile, Replicas, Role, Share, Timestamp, Tokens};
-
-/// Counters that have not moved for this long with requests in flight are frozen: as
-/// `prometheus::Rules` has it.
-const FROZEN_AFTER: Duration = Duration::from_secs(60);
+use crate::units::{Gpus, Millis, PerSecond, Percentile, Replicas, Role, Share, Tokens};
 
 /// How a planner asks.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,16 +51,21 @@ impl Sight {
             let why = Missing::SourceDown { detail: "no answer".to_owned() };
             return Traffic::all_missing(window, percentile, &why);
         }
-        let gate = Gate::new(self, view);
+        let gate = gate(self, view);
+        // A mean or quantile is absent where nothing was counted.
+        let over = |family, value: Option<f64>| {
+            let counted = metrics.observations(family, window).is_some();
+            value.ok_or(if counted { Missing::NoSamples } else { Missing::NoSeries })
+        };
         let latency = |family| LatencySignals {
-            mean: gate.pass(gate.over(family, metrics.mean(family, window)), millis),
+            mean: gate.pass(over(family, metrics.mean(family, window)), millis),
             quantile: gate.pass(
-                gate.over(family, metrics.quantile(family, percentile.share().get(), window)),
+                over(family, metrics.quantile(family, percentile.share().get(), window)),
                 millis,
             ),
             percentile,
         };
-        let mean = |family| gate.over(family, metrics.mean(family, window));
+        let mean = |family| over(family, metrics.mean(family, window));
         let gauge = |g| metrics.gauge(g).ok_or(Missing::NoSeries);
         Traffic {
             window,
@@ -87,51 +89,15 @@ fn millis(seconds: f64) -> Option<Millis> {
     Millis::new(seconds * 1e3)
 }
 
-struct Gate<'a> {
-    view: &'a View<'a>,
-    sight: Sight,
-    at: Option<Timestamp>,
-    frozen: Option<SimTime>,
-}
-
-impl<'a> Gate<'a> {
-    fn new(sight: &Sight, view: &'a View<'_>) -> Self {
-        let newest = view.metrics.newest();
-        let still = |since: &SimTime| {
-            newest.is_some_and(|at| u128::from(at.since(*since)) >= FROZEN_AFTER.as_nanos())
-        };
-        Self {
-            view,
-            sight: *sight,
-            at: newest.map(SimTime::timestamp),
-            frozen: view.metrics.frozen_since().filter(still),
-        }
-    }
-
-    /// A mean or quantile, which is absent where nothing was counted.
-    fn over(&self, family: Family, value: Option<f64>) -> Result<f64, Missing> {
-        let counted = self.view.metrics.observations(family, self.sight.window);
-        value.ok_or(if counted.is_some() { Missing::NoSamples } else { Missing::NoSeries })
-    }
-
-    fn pass<T>(
-        &self,
-        value: Result<f64, Missing>,
-        read: impl FnOnce(f64) -> Option<T>,
-    ) -> Signal<T> {
-        let number = match value {
-            Ok(number) => number,
-            Err(why) => return Signal::missing(why),
-        };
-        let Some(value) = read(number) else {
-            return Signal::missing(Missing::Unusable { detail: number.to_string() });
-        };
-        if let Some(since) = self.frozen {
-            return Signal::Frozen { value, since: since.timestamp() };
-        }
-        match self.at {
-            Some(at) => Signal::aged(value, at, self.view.timestamp(), self.sight.max_age),
-            None => Signal::missing(Missing::NoSeries),
-        }
+/// Of the simulated Prometheus: it loses no frontend, so that nothing is incomplete.
+fn gate(sight: &Sight, view: &View<'_>) -> Gate {
+    let newest = view.metrics.newest();
+    let still = |since: &SimTime| {
+        newest.is_some_and(|at| u128::from(at.since(*since)) >= FROZEN_AFTER.as_nanos())
+    };
+    Gate {
+        at: newest.map(SimTime::timestamp),
+        frozen: view.metrics.frozen_since().filter(still).map(SimTime::timestamp),
+        ..Gate::open(view.timestamp(), sight.max_age)
     }
 }

@@ -39,6 +39,18 @@ fn a_policy_on_a_trace_has_a_score_for_machines_and_for_people() {
     assert!(page.starts_with("<!doctype html>") && page.matches("<svg").count() == 2);
     let text = planner(&["simulate"]).ok();
     assert!(text.contains("Policy   ours") && text.contains("promise kept"), "{text}");
+    // A static fleet is what its name says from the start, whatever the flags say.
+    let text = planner(&["simulate", "--policy", "static:2,1", "--initial", "3,3"]).ok();
+    assert!(text.contains("Fleet    2 prefill + 1 decode at the start"), "{text}");
+}
+
+#[test]
+fn a_cluster_has_no_more_gpus_than_its_budget() {
+    let scarce = [&SHORT[..], &["--policy", "static:4,2", "--max-gpu-budget", "4"]].concat();
+    let answer = json(&scarce);
+    assert_eq!(answer["score"]["peak_gpus"], 4);
+    let hours = answer["gpu_hours"].as_f64().unwrap();
+    assert!((0.33..0.36).contains(&hours), "four GPUs for five minutes and a little: {hours}");
 }
 
 #[test]

@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use super::need::{Need, STEP_S};
-use super::try_policy;
+use super::{try_policy, unlimited};
 use crate::backtest::Ran;
 use crate::backtest::policy::Schedule;
 use crate::backtest::run::Case;
-use crate::sim::{SimError, SimTime};
+use crate::sim::{SimError, SimTime, Sink};
 use crate::trace::Request;
 use crate::units::{Role, ceil_to_u32, round_to_u64, seconds_of};
 
@@ -54,7 +54,8 @@ struct Variant {
 }
 
 /// Looks for the cheapest schedule under which at least `target` percent of the requests are good:
-/// pool by pool, with the others generous at first, then once more beside what was found.
+/// pool by pool, with the others generous at first, then once more beside what was found. `watch` is
+/// told of each try.
 ///
 /// # Errors
 ///
@@ -63,11 +64,14 @@ pub fn oracle(
     case: &Case,
     requests: &[Request],
     target: f64,
+    watch: &mut dyn Sink,
 ) -> Result<Foreseen, SimError<Infallible>> {
     let need = Need::of(case, requests);
     let variants: BTreeMap<Role, Vec<Variant>> =
         need.pools.iter().map(|(role, work)| (*role, variants(case, *role, work))).collect();
-    let mut search = Search { case, requests, target, tried: 0, best: None };
+    let free = unlimited(case);
+    let mut search =
+        Search { limited: case, case: &free, requests, target, tried: 0, best: None, watch };
     let mut chosen: BTreeMap<Role, usize> =
         variants.iter().map(|(role, of)| (*role, of.len() - 1)).collect();
     for round in 0..2 {
@@ -80,21 +84,30 @@ pub fn oracle(
             break;
         }
     }
-    let Search { tried, best, .. } = search;
+    let Search { tried, best, watch, .. } = search;
     let mut best = match best {
         Some(best) => best,
-        None => attempt(case, requests, &BTreeMap::new(), target)?,
+        None => attempt(case, requests, &BTreeMap::new(), target, watch)?,
     };
+    if !fits(case, &best) {
+        let case = case.starting_with(&best.initial);
+        best.ran = try_policy(&case, requests, &mut best.schedule.clone(), watch)?;
+        best.keeps = best.ran.score.attainment >= target;
+    }
     best.tried = tried;
     Ok(best)
 }
 
 struct Search<'a> {
+    /// With the GPUs that there are.
+    limited: &'a Case,
+    /// With GPUs without end.
     case: &'a Case,
     requests: &'a [Request],
     target: f64,
     tried: u32,
     best: Option<Foreseen>,
+    watch: &'a mut dyn Sink,
 }
 
 impl Search<'_> {
@@ -136,18 +149,24 @@ impl Search<'_> {
             .iter()
             .map(|(r, of)| (*r, &of[if *r == role { index } else { chosen[r] }].kept[..]))
             .collect();
-        let ran = attempt(self.case, self.requests, &counts, self.target)?;
+        let ran = attempt(self.case, self.requests, &counts, self.target, self.watch)?;
         self.tried += 1;
         let keeps = ran.keeps;
-        keep_better(&mut self.best, ran);
+        keep_better(self.limited, &mut self.best, ran);
         Ok(keeps)
     }
 }
 
-/// One that keeps the promise over one that does not, then the cheaper, else the one with more good
-/// requests.
-fn keep_better(best: &mut Option<Foreseen>, other: Foreseen) {
-    let better = best.as_ref().is_none_or(|best| match (best.keeps, other.keeps) {
+/// Whether the cluster has the GPUs for it.
+fn fits(case: &Case, found: &Foreseen) -> bool {
+    case.sim.gpus.is_none_or(|all| found.ran.score.peak_gpus <= all)
+}
+
+/// One that keeps the promise with the GPUs that there are over one that does not, then the cheaper,
+/// else the one with more good requests.
+fn keep_better(case: &Case, best: &mut Option<Foreseen>, other: Foreseen) {
+    let does = |found: &Foreseen| found.keeps && fits(case, found);
+    let better = best.as_ref().is_none_or(|best| match (does(best), does(&other)) {
         (true, false) => false,
         (false, true) => true,
         (true, true) => other.ran.score.gpu_hours < best.ran.score.gpu_hours,
@@ -255,6 +274,7 @@ fn attempt(
     requests: &[Request],
     counts: &BTreeMap<Role, &[u32]>,
     target: f64,
+    watch: &mut dyn Sink,
 ) -> Result<Foreseen, SimError<Infallible>> {
     let mut initial = BTreeMap::new();
     let mut steps: BTreeMap<u64, BTreeMap<Role, u32>> = BTreeMap::new();
@@ -276,7 +296,7 @@ fn attempt(
         .map(|(i, counts)| (SimTime::from_nanos(i * step_nanos), counts))
         .collect();
     let schedule = Schedule::new(steps);
-    let ran = try_policy(&case.starting_with(&initial), requests, &mut schedule.clone())?;
+    let ran = try_policy(&case.starting_with(&initial), requests, &mut schedule.clone(), watch)?;
     let keeps = ran.score.attainment >= target;
     Ok(Foreseen { schedule, initial, ran, keeps, tried: 1 })
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use super::need::Need;
-use super::try_static;
+use super::{try_static, unlimited};
 use crate::backtest::Ran;
 use crate::backtest::run::Case;
-use crate::sim::SimError;
+use crate::sim::{SimError, Sink};
 use crate::trace::Request;
 use crate::units::{Role, ceil_to_u32};
 
@@ -26,7 +26,8 @@ pub struct BestStatic {
 
 /// Looks for the cheapest static fleet of which at least `target` percent of the requests are good:
 /// the smallest count of each pool with the others large, then one engine moved from one pool to the
-/// other or taken away, for as long as that keeps the promise at fewer GPUs.
+/// other or taken away, for as long as that keeps the promise at fewer GPUs. A fleet for which the
+/// cluster has too few GPUs is shrunk until it has enough. `watch` is told of each try.
 ///
 /// # Errors
 ///
@@ -35,38 +36,30 @@ pub fn best_static(
     case: &Case,
     requests: &[Request],
     target: f64,
+    watch: &mut dyn Sink,
 ) -> Result<BestStatic, SimError<Infallible>> {
-    let mut search = Search { case, requests, target, tried: BTreeMap::new() };
-    let most: BTreeMap<Role, u32> = search.largest();
-    let mut fleet = most.clone();
-    let roles: Vec<Role> = most.keys().copied().collect();
-    if !search.keeps(&most)? {
-        let ran = search.ran(&most)?;
-        let tried = search.count();
-        return Ok(BestStatic { fleet: most, ran, keeps: false, tried });
+    let free = unlimited(case);
+    let search = Search { case: &free, requests, target, tried: BTreeMap::new(), watch };
+    let mut best = search.run()?;
+    let mut fits = best.fleet.clone();
+    shrink(case, &mut fits);
+    if fits != best.fleet {
+        let ran = try_static(&case.starting_with(&fits), requests, watch)?;
+        let keeps = ran.score.attainment >= target;
+        best = BestStatic { fleet: fits, ran, keeps, tried: best.tried + 1 };
     }
-    for role in &roles {
-        let (mut low, mut high) = (0, fleet[role]);
-        while high - low > 1 {
-            let middle = low + (high - low) / 2;
-            let mut tried = fleet.clone();
-            tried.insert(*role, middle);
-            if search.keeps(&tried)? { high = middle } else { low = middle }
-        }
-        fleet.insert(*role, high.max(1));
+    Ok(best)
+}
+
+/// Takes replicas from the pool with the most GPUs until the cluster has enough for all.
+fn shrink(case: &Case, fleet: &mut BTreeMap<Role, u32>) {
+    let gpus = |role: &Role, n: u32| n * case.sim.pools[role].gpus;
+    while case.sim.gpus.is_some_and(|all| fleet.iter().map(|(r, n)| gpus(r, *n)).sum::<u32>() > all)
+    {
+        let most = fleet.iter_mut().filter(|(_, n)| **n > 1).max_by_key(|(r, n)| gpus(r, **n));
+        let Some((_, n)) = most else { return };
+        *n -= 1;
     }
-    // The bisection had the other pool large at first; with both small a little more may be needed,
-    // or another split may be cheaper.
-    while !search.keeps(&fleet)? {
-        for n in fleet.values_mut() {
-            *n += 1;
-        }
-    }
-    while let Some(better) = search.better(&fleet, &most)? {
-        fleet = better;
-    }
-    let ran = search.ran(&fleet)?;
-    Ok(BestStatic { fleet, ran, keeps: true, tried: search.count() })
 }
 
 struct Search<'a> {
@@ -74,9 +67,43 @@ struct Search<'a> {
     requests: &'a [Request],
     target: f64,
     tried: BTreeMap<Vec<u32>, Ran>,
+    watch: &'a mut dyn Sink,
 }
 
 impl Search<'_> {
+    fn run(mut self) -> Result<BestStatic, SimError<Infallible>> {
+        let most: BTreeMap<Role, u32> = self.largest();
+        let mut fleet = most.clone();
+        let roles: Vec<Role> = most.keys().copied().collect();
+        if !self.keeps(&most)? {
+            let ran = self.ran(&most)?;
+            let tried = self.count();
+            return Ok(BestStatic { fleet: most, ran, keeps: false, tried });
+        }
+        for role in &roles {
+            let (mut low, mut high) = (0, fleet[role]);
+            while high - low > 1 {
+                let middle = low + (high - low) / 2;
+                let mut tried = fleet.clone();
+                tried.insert(*role, middle);
+                if self.keeps(&tried)? { high = middle } else { low = middle }
+            }
+            fleet.insert(*role, high.max(1));
+        }
+        // The bisection had the other pool large at first; with both small a little more may be
+        // needed, or another split may be cheaper.
+        while !self.keeps(&fleet)? {
+            for n in fleet.values_mut() {
+                *n += 1;
+            }
+        }
+        while let Some(better) = self.better(&fleet, &most)? {
+            fleet = better;
+        }
+        let ran = self.ran(&fleet)?;
+        Ok(BestStatic { fleet, ran, keeps: true, tried: self.count() })
+    }
+
     /// A fleet twice what the busiest step needs, and at most what is allowed.
     fn largest(&self) -> BTreeMap<Role, u32> {
         let need = Need::of(self.case, self.requests);
@@ -95,7 +122,7 @@ impl Search<'_> {
         if let Some(ran) = self.tried.get(&key) {
             return Ok(ran.clone());
         }
-        let ran = try_static(&self.case.starting_with(fleet), self.requests)?;
+        let ran = try_static(&self.case.starting_with(fleet), self.requests, self.watch)?;
         self.tried.insert(key, ran.clone());
         Ok(ran)
     }

@@ -61,7 +61,7 @@ fn case(startup: u64, percentile: f64) -> Case {
 }
 
 fn played(case: &Case, policy: &str, load: &str) -> Played {
-    play(case, &policy.parse().unwrap(), &Drawn(load.parse().unwrap()), None).unwrap()
+    play(case, &policy.parse().unwrap(), &Drawn(load.parse().unwrap()), None, &mut ()).unwrap()
 }
 
 /// Long enough for two swings between one engine and five.
@@ -98,6 +98,24 @@ fn foresight_is_cheaper_than_the_best_static_fleet_and_the_longer_a_start_the_le
 }
 
 #[test]
+fn hindsight_takes_no_more_gpus_than_there_are() {
+    let scarce = |gpus| {
+        let mut case = case(60, 99.0);
+        (case.sim.gpus, case.setting.budget) = (Some(gpus), Some(Gpus::new(gpus)));
+        case
+    };
+    for (gpus, kept) in [(2, false), (40, true)] {
+        for policy in ["static-best", "oracle"] {
+            let best = played(&scarce(gpus), policy, SWINGS);
+            let score = best.ran.score;
+            assert!(score.peak_gpus <= gpus, "{policy}: {score:?}");
+            assert_eq!(score.attainment >= 99.0, kept, "{policy}: {score:?}");
+            assert_eq!(!best.note.contains("none keeps"), kept, "{policy}: {}", best.note);
+        }
+    }
+}
+
+#[test]
 fn ours_is_never_objected_to_and_never_below_the_minimum() {
     for load in [SWINGS, "square:rps=30,on=5m,off=5m,isl=3000,osl=100,for=20m", "silence:for=1h"] {
         let ours = played(&case(60, 95.0), "ours", load);
@@ -111,7 +129,7 @@ fn what_cannot_be_played_is_refused() {
     let refused = |policy: &str| {
         let spec = policy.parse().unwrap();
         let drawn = Drawn("poisson:for=1m".parse().unwrap());
-        play(&case(60, 95.0), &spec, &drawn, None).unwrap_err().to_string()
+        play(&case(60, 95.0), &spec, &drawn, None, &mut ()).unwrap_err().to_string()
     };
     assert!(refused("static:4").contains("static:4,3"), "{}", refused("static:4"));
     assert!(refused("ours:x=1").contains("no knob"));

@@ -62,7 +62,7 @@ pub(super) struct Fleet {
 }
 
 pub(super) const fn ready(n: u32) -> PoolView {
-    PoolView { desired: n, ready: n, starting: 0, draining: 0 }
+    PoolView { desired: n, ready: n, starting: 0, draining: 0, pending: 0 }
 }
 
 pub(super) const fn engine(id: u32, role: Role) -> EngineView {

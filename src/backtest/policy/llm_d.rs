@@ -164,7 +164,7 @@ mod tests {
         let law = LlmD { pools: BTreeMap::new(), up: 0.55, down: 0.40 };
         assert_eq!(law.wanted(1.1, ready(4)), 8);
         assert_eq!(law.wanted(0.56, ready(4)), 5);
-        let half = PoolView { desired: 8, ready: 4, starting: 4, draining: 0 };
+        let half = PoolView { desired: 8, ready: 4, starting: 4, draining: 0, pending: 0 };
         assert_eq!(law.wanted(1.1, half), 8, "half of them start");
         assert_eq!(law.wanted(0.6, half), 8, "never fewer than ordered");
         assert_eq!(law.wanted(0.45, ready(4)), 4);

@@ -52,7 +52,7 @@ fn disturb(dice: &mut Dice, fleet: &mut Fleet) {
     for (role, pool) in &mut fleet.pools {
         let starting = if dice.below(4) == 0 { pool.desired.min(2) } else { 0 };
         let ready = pool.desired - starting;
-        *pool = PoolView { desired: pool.desired, ready, starting, draining: 0 };
+        *pool = PoolView { desired: pool.desired, ready, starting, draining: 0, pending: 0 };
         for i in 0..ready {
             let mut e = engine(i, *role);
             e.waiting = u32::try_from(dice.below(12)).unwrap();

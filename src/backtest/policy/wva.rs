@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(counts[..5], [2; 5]);
         // The engines' own view does not change here, so each look adds one.
         assert_eq!((counts[5], counts[11], counts[17]), (3, 4, 5));
-        let pool = PoolView { desired: 6, ready: 5, starting: 1, draining: 0 };
+        let pool = PoolView { desired: 6, ready: 5, starting: 1, draining: 0, pending: 0 };
         fleet.pools.insert(Role::Aggregated, pool);
         fleet.now = 120;
         assert!(fleet.step(wva.as_mut()).targets.is_empty());

@@ -75,7 +75,7 @@ fn a_spell_lasts_until_the_promise_is_kept_again() {
 #[test]
 fn a_timeline_has_every_row_and_counts_by_arrival() {
     let mut scorer = Scorer::new(PROMISE, Some(10.0));
-    let pool = PoolView { desired: 3, ready: 2, starting: 1, draining: 0 };
+    let pool = PoolView { desired: 3, ready: 2, starting: 1, draining: 0, pending: 0 };
     scorer.fleet(SimTime::ZERO, Role::Decode, PoolView { desired: 2, starting: 0, ..pool }, 4);
     scorer.fleet(SimTime::from_millis(25_000), Role::Decode, pool, 4);
     scorer.forecast(SimTime::from_millis(40_000), [1.0, 2.0, 3.0]);

@@ -20,9 +20,6 @@ use crate::units::seconds_of;
 /// The form of a kept or printed comparison.
 const VERSION: u32 = 1;
 
-/// Rows of a timeline: about as many as a page shows.
-const ROWS: f64 = 360.0;
-
 #[derive(Debug, Serialize, Deserialize)]
 struct Document {
     version: u32,
@@ -90,19 +87,14 @@ fn play_one(args: &Args, run: &Planned) -> Result<Option<RunResult>, CliError> {
     let trace = run.scenario.trace.open(&run.scenario.fleet.promise)?;
     let case = run.scenario.fleet.case(&trace)?;
     let watch = Stopwatch::start();
-    let playing = |step| play(&case, &run.policy, &trace, step);
-    let mut played = match playing(None) {
+    let step_s = if args.output.wants_timelines() { Some(trace.row_s()?) } else { None };
+    let played = match play(&case, &run.policy, &trace, step_s, &mut ()) {
         Err(PlayError::Policy(unfit @ PolicyError::Unfit { .. })) => {
             crate::cli::talk(&format!("left out: {unfit} ({})", trace.name));
             return Ok(None);
         }
         played => played.map_err(|e| simulate::failed(e, &trace))?,
     };
-    if args.output.wants_timelines() {
-        // Now that its length is known.
-        let step = (played.ran.score.duration_s / ROWS).max(10.0);
-        played = playing(Some(step)).map_err(|e| simulate::failed(e, &trace))?;
-    }
     for objection in &played.objections {
         crate::cli::talk(&format!("{}: the referee objects: {objection}", trace.name));
     }

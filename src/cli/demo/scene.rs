@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::backtest::Case;
-use crate::sim::{End, Ended, PoolView, SimTime};
-use crate::units::{Role, ceil_to_u32, floor_to_u32, round_to_u32};
+use crate::cli::tally::{Tally, clock};
+use crate::sim::{Ended, PoolView, SimTime};
+use crate::units::{Role, ceil_to_u32, floor_to_u32};
 
 /// Columns of the strips.
 const COLUMNS: usize = 60;
@@ -19,20 +20,13 @@ const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '
 pub(super) struct Scene {
     pub(super) now: f64,
     promise: String,
-    ttft_ms: f64,
-    itl_ms: f64,
-    percentile: f64,
     statics: BTreeMap<Role, u32>,
     static_gpus: u32,
     speed: f64,
     terminal: bool,
-    pools: BTreeMap<Role, (PoolView, u32)>,
-    gpu_seconds: f64,
-    accounted: f64,
-    requests: u64,
-    good: u64,
-    /// Arrivals, good ones, and the slowest TTFT, by ten seconds of arrival.
-    buckets: Vec<(u32, u32, f64)>,
+    tally: Tally,
+    /// Arrivals, and the slowest TTFT, by ten seconds of arrival.
+    buckets: Vec<(u32, f64)>,
     decisions: VecDeque<String>,
     drawn: usize,
 }
@@ -46,57 +40,34 @@ impl Scene {
         terminal: bool,
     ) -> Self {
         let static_gpus = statics.iter().map(|(role, n)| n * case.sim.pools[role].gpus).sum();
-        let told = case.promise();
         Self {
             now: 0.0,
             promise,
-            ttft_ms: told.ttft_ms,
-            itl_ms: told.itl_ms,
-            percentile: told.percentile,
             statics,
             static_gpus,
             speed,
             terminal,
-            pools: BTreeMap::new(),
-            gpu_seconds: 0.0,
-            accounted: 0.0,
-            requests: 0,
-            good: 0,
+            tally: Tally::new(case.promise()),
             buckets: Vec::new(),
             decisions: VecDeque::new(),
             drawn: 0,
         }
     }
 
-    fn gpus(&self) -> u32 {
-        self.pools.values().map(|(p, gpus)| (p.ready + p.starting + p.draining) * gpus).sum()
-    }
-
-    fn account(&mut self, now: f64) {
-        self.gpu_seconds += f64::from(self.gpus()) * (now - self.accounted).max(0.0);
-        self.accounted = self.accounted.max(now);
-    }
-
     pub(super) fn ended(&mut self, ended: &Ended) {
         let ttft = ended.ttft_ms().unwrap_or(f64::INFINITY);
-        let good = ended.end == End::Complete
-            && ttft <= self.ttft_ms
-            && ended.itl_ms().is_none_or(|itl| itl <= self.itl_ms);
-        self.requests += 1;
-        self.good += u64::from(good);
+        self.tally.ended(ended);
         let at = usize::try_from(floor_to_u32(ended.arrived.as_secs() / 10.0)).unwrap_or(0);
         if self.buckets.len() <= at {
-            self.buckets.resize(at + 1, (0, 0, 0.0));
+            self.buckets.resize(at + 1, (0, 0.0));
         }
         let bucket = &mut self.buckets[at];
         bucket.0 += 1;
-        bucket.1 += u32::from(good);
-        bucket.2 = bucket.2.max(ttft);
+        bucket.1 = bucket.1.max(ttft);
     }
 
     pub(super) fn fleet(&mut self, at: SimTime, role: Role, pool: PoolView, gpus: u32) {
-        self.account(at.as_secs());
-        self.pools.insert(role, (pool, gpus));
+        self.tally.fleet(at, role, pool, gpus);
     }
 
     pub(super) fn ordered(&mut self, at: SimTime, role: Role, from: u32, to: u32, why: &str) {
@@ -106,19 +77,15 @@ impl Scene {
     }
 
     /// The rows of the last while, oldest first.
-    fn strip(&self) -> &[(u32, u32, f64)] {
+    fn strip(&self) -> &[(u32, f64)] {
         let until =
             usize::try_from(floor_to_u32(self.now / 10.0)).unwrap_or(0).min(self.buckets.len());
         &self.buckets[until.saturating_sub(COLUMNS)..until]
     }
 
-    fn attainment(&self) -> f64 {
-        if self.requests == 0 { 100.0 } else { 100.0 * self.good as f64 / self.requests as f64 }
-    }
-
     /// One frame; on a terminal it is drawn over the one before.
     pub(super) fn frame(&mut self) -> String {
-        self.account(self.now);
+        self.tally.account(self.now);
         if !self.terminal {
             let head = if self.drawn == 0 { self.head() } else { String::new() };
             self.drawn = 1;
@@ -126,7 +93,8 @@ impl Scene {
         }
         let strip = self.strip();
         let rate: Vec<f64> = strip.iter().map(|b| f64::from(b.0) / 10.0).collect();
-        let slow: Vec<f64> = strip.iter().map(|b| b.2.min(self.ttft_ms * 2.0)).collect();
+        let slow: Vec<f64> =
+            strip.iter().map(|b| b.1.min(self.tally.promise.ttft_ms * 2.0)).collect();
         let mut lines = vec![
             format!(
                 "sla-planner demo · a simulated cluster, {:.0} times as fast as life",
@@ -142,12 +110,12 @@ impl Scene {
             ),
             format!(
                 "TTFT      {} {}",
-                bars(&slow, Some(self.ttft_ms * 2.0)),
+                bars(&slow, Some(self.tally.promise.ttft_ms * 2.0)),
                 paint("slowest of ten seconds; full is twice the promise", "2"),
             ),
             String::new(),
         ];
-        for (role, (pool, _)) in &self.pools {
+        for (role, (pool, _)) in &self.tally.pools {
             let n =
                 |count: u32, c: char| std::iter::repeat_n(c, usize::try_from(count).unwrap_or(0));
             let shown: String = n(pool.ready, '█').collect();
@@ -165,15 +133,15 @@ impl Scene {
                 },
             ));
         }
-        let kept = self.attainment() >= self.percentile;
-        let hours = self.gpu_seconds / 3600.0;
+        let kept = self.tally.keeps();
+        let hours = self.tally.gpu_hours();
         let fixed = self.fixed_hours();
         lines.push(String::new());
         lines.push(format!(
             "good      {} of {} requests, {} % promised",
-            paint(&format!("{:.2} %", self.attainment()), if kept { "32;1" } else { "31;1" }),
-            self.requests,
-            self.percentile
+            paint(&format!("{:.2} %", self.tally.attainment()), if kept { "32;1" } else { "31;1" }),
+            self.tally.requests,
+            self.tally.promise.percentile
         ));
         lines.push(format!("cost      {hours:.2} GPU-hours so far"));
         lines.push(format!(
@@ -223,6 +191,7 @@ impl Scene {
     fn line(&self) -> String {
         let rate = self.strip().last().map_or(0.0, |b| f64::from(b.0) / 10.0);
         let pools: Vec<String> = self
+            .tally
             .pools
             .iter()
             .map(|(role, (p, _))| format!("{role} {}+{}", p.ready, p.starting))
@@ -231,8 +200,8 @@ impl Scene {
             "{}  {rate:>5.1} requests/s  {}  {:.2} % good  {:.2} GPU-hours ({:.2})\n",
             clock(self.now),
             pools.join("  "),
-            self.attainment(),
-            self.gpu_seconds / 3600.0,
+            self.tally.attainment(),
+            self.tally.gpu_hours(),
             self.fixed_hours()
         )
     }
@@ -240,23 +209,18 @@ impl Scene {
     /// The last word.
     pub(super) fn last(&self, gpu_hours: f64) -> String {
         let fixed = self.fixed_hours();
-        let kept = if self.attainment() >= self.percentile { "kept" } else { "NOT kept" };
+        let kept = if self.tally.keeps() { "kept" } else { "NOT kept" };
         format!(
             "\n{:.2} % of {} requests good, promise {kept} ({}), at {gpu_hours:.2} GPU-hours.\n\
              The best fleet that never changes ({}) takes {fixed:.2}: {:+.0} %.\n\
              Next: sla-planner simulate --help, sla-planner backtest --help\n",
-            self.attainment(),
-            self.requests,
+            self.tally.attainment(),
+            self.tally.requests,
             self.promise,
             self.fixed_fleet(),
             100.0 * (fixed / gpu_hours.max(1e-9) - 1.0),
         )
     }
-}
-
-fn clock(seconds: f64) -> String {
-    let s = round_to_u32(seconds);
-    format!("{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
 }
 
 /// A strip of bars, the newest on the right.

@@ -10,6 +10,8 @@ use crate::units::Role;
 /// Where a worker is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
+    /// Ordered, without GPUs.
+    Pending,
     Starting,
     Serving,
     Draining,
@@ -25,7 +27,8 @@ pub(super) struct Worker {
     pub(super) epoch: u32,
     /// Whether a beginning is on the agenda.
     pub(super) to_begin: bool,
-    ordered: SimTime,
+    /// Since when it holds its GPUs, where it does.
+    since: SimTime,
     gpus: u32,
 }
 
@@ -33,6 +36,9 @@ pub(super) struct Worker {
 #[derive(Debug)]
 pub(super) struct Fleet {
     pub(super) workers: Vec<Worker>,
+    /// GPUs that nobody holds; `None` has no end of them.
+    unused: Option<u32>,
+    pending: BTreeMap<Role, Vec<usize>>,
     serving: BTreeMap<Role, Vec<usize>>,
     starting: BTreeMap<Role, Vec<usize>>,
     draining: BTreeMap<Role, Vec<usize>>,
@@ -44,6 +50,8 @@ impl Fleet {
         let empty = || config.pools.keys().map(|role| (*role, Vec::new())).collect();
         let mut fleet = Self {
             workers: Vec::new(),
+            unused: config.gpus,
+            pending: empty(),
             serving: empty(),
             starting: empty(),
             draining: empty(),
@@ -51,27 +59,57 @@ impl Fleet {
         };
         for (role, pool) in &config.pools {
             for _ in 0..pool.initial {
-                let worker = fleet.add(*role, config, SimTime::ZERO);
-                fleet.serve(worker);
+                fleet.add(*role, config);
+            }
+        }
+        // Where there are too few GPUs for all, the pools take turns.
+        let most = config.pools.values().map(|pool| pool.initial).max().unwrap_or(0);
+        for _ in 0..most {
+            for role in config.pools.keys() {
+                let next = fleet.pending[role].first().copied();
+                if let Some(worker) = next.filter(|worker| fleet.fits(*worker)) {
+                    fleet.start(worker, SimTime::ZERO);
+                    fleet.serve(worker);
+                }
             }
         }
         fleet
     }
 
-    pub(super) fn add(&mut self, role: Role, config: &SimConfig, now: SimTime) -> usize {
+    fn fits(&self, worker: usize) -> bool {
+        self.unused.is_none_or(|unused| self.workers[worker].gpus <= unused)
+    }
+
+    /// The oldest of those without GPUs for which there are enough: a large one does not keep the
+    /// others waiting, as with the scheduler of Kubernetes.
+    pub(super) fn next_to_start(&self) -> Option<usize> {
+        self.pending.values().filter_map(|of| of.iter().copied().find(|w| self.fits(*w))).min()
+    }
+
+    /// Gives a worker its GPUs.
+    pub(super) fn start(&mut self, worker: usize, now: SimTime) {
+        let w = &mut self.workers[worker];
+        (w.state, w.since) = (State::Starting, now);
+        self.unused = self.unused.map(|unused| unused.saturating_sub(w.gpus));
+        let role = w.role;
+        self.pending.entry(role).or_default().retain(|w| *w != worker);
+        self.starting.entry(role).or_default().push(worker);
+    }
+
+    /// One more, that holds no GPUs yet.
+    pub(super) fn add(&mut self, role: Role, config: &SimConfig) {
         let pool = &config.pools[&role];
         let worker = self.workers.len();
         self.workers.push(Worker {
             role,
-            state: State::Starting,
+            state: State::Pending,
             engine: Engine::new(pool.truth.clone(), role != Role::Prefill),
             epoch: 0,
             to_begin: false,
-            ordered: now,
+            since: SimTime::ZERO,
             gpus: pool.gpus,
         });
-        self.starting.entry(role).or_default().push(worker);
-        worker
+        self.pending.entry(role).or_default().push(worker);
     }
 
     pub(super) fn serve(&mut self, worker: usize) {
@@ -96,19 +134,23 @@ impl Fleet {
         if w.state == State::Gone {
             return 0;
         }
+        let held = w.state != State::Pending;
         w.state = State::Gone;
         let role = w.role;
-        let used = u128::from(now.since(w.ordered)) * u128::from(w.gpus);
-        for list in [&mut self.serving, &mut self.starting, &mut self.draining] {
+        let gpus = if held { w.gpus } else { 0 };
+        let used = u128::from(now.since(w.since)) * u128::from(gpus);
+        self.unused = self.unused.map(|unused| unused.saturating_add(gpus));
+        for list in [&mut self.pending, &mut self.serving, &mut self.starting, &mut self.draining] {
             list.entry(role).or_default().retain(|w| *w != worker);
         }
         used
     }
 
-    /// GPU-nanoseconds until `end` of those that are not gone.
+    /// GPU-nanoseconds until `end` of those that hold GPUs.
     pub(super) fn gpu_nanos_left(&self, end: SimTime) -> u128 {
-        let alive = self.workers.iter().filter(|w| w.state != State::Gone);
-        alive.map(|w| u128::from(end.since(w.ordered)) * u128::from(w.gpus)).sum()
+        let holding =
+            self.workers.iter().filter(|w| !matches!(w.state, State::Gone | State::Pending));
+        holding.map(|w| u128::from(end.since(w.since)) * u128::from(w.gpus)).sum()
     }
 
     /// Those that take requests, by growing id.
@@ -116,18 +158,21 @@ impl Fleet {
         self.serving.get(&role).map_or(&[], Vec::as_slice)
     }
 
-    /// The next one to take away: the newest that starts, else the newest that serves.
+    /// The next one to take away: the newest without GPUs, else the newest that starts, else the
+    /// newest that serves.
     pub(super) fn to_remove(&self, role: Role) -> Option<usize> {
         let newest = |list: &BTreeMap<Role, Vec<usize>>| list.get(&role)?.last().copied();
-        newest(&self.starting).or_else(|| newest(&self.serving))
+        newest(&self.pending).or_else(|| newest(&self.starting)).or_else(|| newest(&self.serving))
     }
 
     pub(super) fn pool(&self, role: Role) -> PoolView {
         let count = |list: &BTreeMap<Role, Vec<usize>>| {
             u32::try_from(list.get(&role).map_or(0, Vec::len)).unwrap_or(u32::MAX)
         };
-        let (ready, starting) = (count(&self.serving), count(&self.starting));
-        PoolView { desired: ready + starting, ready, starting, draining: count(&self.draining) }
+        let (ready, pending) = (count(&self.serving), count(&self.pending));
+        let starting = count(&self.starting) + pending;
+        let draining = count(&self.draining);
+        PoolView { desired: ready + starting, ready, starting, draining, pending }
     }
 
     /// The worker that a fault slows down, or the one that it did.

@@ -116,6 +116,7 @@ impl<'a> World<'a> {
     }
 
     fn set_up(&mut self, policy: &dyn Policy) {
+        self.sink.began();
         let roles: Vec<Role> = self.config.pools.keys().copied().collect();
         for role in roles {
             self.tell_fleet(role);
@@ -229,6 +230,7 @@ impl<'a> World<'a> {
     fn arrive<E>(&mut self, request: Request) -> Result<(), SimError<E>> {
         self.summary.requests += 1;
         self.last_arrival = self.now;
+        self.sink.arrived(self.now);
         let pool = &self.config.pools[&self.entry];
         let holder = self.config.pools.get(&Role::Decode).unwrap_or(pool);
         let max_kv_tokens = holder.truth.max_kv_tokens().min(pool.truth.max_kv_tokens());
@@ -412,12 +414,31 @@ impl<'a> World<'a> {
     }
 
     fn order_one(&mut self, role: Role) {
-        let startup = &self.config.pools[&role].startup;
-        let worker = self.fleet.add(role, self.config, self.now);
-        let stuck = super::rng::happens(&mut self.streams.startup, startup.stuck);
-        let time = startup_time(&mut self.streams.startup, startup);
-        if !stuck {
-            self.agenda.add(self.now.plus_nanos(time), What::Ready { worker });
+        self.fleet.add(role, self.config);
+        self.start_pending();
+    }
+
+    /// Starts whoever waits for GPUs, as far as there are any.
+    fn start_pending(&mut self) {
+        while let Some(worker) = self.fleet.next_to_start() {
+            self.fleet.start(worker, self.now);
+            let role = self.fleet.workers[worker].role;
+            let startup = &self.config.pools[&role].startup;
+            let stuck = super::rng::happens(&mut self.streams.startup, startup.stuck);
+            let time = startup_time(&mut self.streams.startup, startup);
+            if !stuck {
+                self.agenda.add(self.now.plus_nanos(time), What::Ready { worker });
+            }
+        }
+    }
+
+    /// Gives GPUs that became free to whoever waits for them.
+    fn reuse_gpus(&mut self) {
+        if self.fleet.next_to_start().is_some() {
+            self.start_pending();
+            for role in self.config.pools.keys() {
+                self.tell_fleet(*role);
+            }
         }
     }
 
@@ -451,7 +472,7 @@ impl<'a> World<'a> {
         }
         for _ in target..had {
             let Some(worker) = self.fleet.to_remove(role) else { break };
-            if self.fleet.workers[worker].state == State::Starting {
+            if matches!(self.fleet.workers[worker].state, State::Pending | State::Starting) {
                 self.gone(worker);
                 continue;
             }
@@ -469,6 +490,7 @@ impl<'a> World<'a> {
         self.summary.gpu_nanos += self.fleet.remove(worker, self.now);
         let role = self.fleet.workers[worker].role;
         self.tell_fleet(role);
+        self.reuse_gpus();
     }
 
     /// The worker is gone with what it had.

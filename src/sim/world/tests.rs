@@ -282,8 +282,52 @@ fn starting_replicas_are_given_back_first() {
     });
     let (kept, _) = run(&shipped(1, 2), &requests, &mut policy);
     let decode: Vec<_> = kept.fleet.iter().filter(|f| f.1 == Role::Decode).map(|f| f.2).collect();
-    assert!(decode.contains(&PoolView { desired: 3, ready: 2, starting: 1, draining: 0 }));
+    assert!(decode.contains(&PoolView {
+        desired: 3,
+        ready: 2,
+        starting: 1,
+        draining: 0,
+        pending: 0
+    }));
     assert!(decode.iter().all(|p| p.ready >= 2), "{decode:?}");
+}
+
+#[test]
+fn replicas_beyond_the_gpus_wait_and_cost_nothing_until_others_are_gone() {
+    let requests =
+        [Request { at: Timestamp::from_millis(200_000), isl: 100, osl: 10, prefix_hit: None }];
+    // Six GPUs: three of them free at first, two more when prefill gives them back after 100 s.
+    let config = SimConfig { gpus: Some(6), ..shipped(3, 0) };
+    let mut policy = Each(Duration::from_secs(10), |view: &View<'_>| {
+        let mut orders = Orders::default();
+        orders.want(Role::Decode, 9, "far too many");
+        orders.want(Role::Prefill, if view.now.as_secs() < 95.0 { 3 } else { 1 }, "by the clock");
+        orders
+    });
+    let (kept, summary) = run(&config, &requests, &mut policy);
+    let at = |seconds: f64| {
+        let before = kept.fleet.iter().filter(|f| f.1 == Role::Decode && f.0.as_secs() <= seconds);
+        before.map(|f| f.2).next_back().unwrap()
+    };
+    let pool =
+        |ready, starting, pending| PoolView { desired: 9, ready, starting, draining: 0, pending };
+    assert_eq!(at(15.0), pool(0, 9, 6));
+    assert_eq!(at(75.0), pool(3, 6, 6));
+    assert_eq!(at(105.0), pool(3, 6, 4), "two start where prefill left");
+    assert_eq!(at(165.0), pool(5, 4, 4), "a whole start-up time later");
+    let seconds = summary.end.as_secs();
+    // Prefill; three decode replicas from the first order on, two more from 100 s on.
+    let whole = 2.0 * 100.0 + seconds + 3.0 * (seconds - 10.0) + 2.0 * (seconds - 100.0);
+    assert!((summary.gpu_nanos as f64 / 1e9 - whole).abs() < 0.1, "{whole} {summary:?}");
+}
+
+#[test]
+fn pools_take_turns_where_the_gpus_are_too_few_for_the_fleet_at_the_start() {
+    let requests =
+        [Request { at: Timestamp::from_millis(10_000), isl: 100, osl: 10, prefix_hit: None }];
+    let (kept, _) = run(&SimConfig { gpus: Some(5), ..shipped(4, 4) }, &requests, &mut nothing());
+    let ready: Vec<u32> = kept.fleet[..2].iter().map(|f| f.2.ready).collect();
+    assert_eq!(ready, [3, 2]);
 }
 
 #[test]

@@ -80,12 +80,7 @@ async fn without_any_data_no_engine_is_ever_taken_away() {
 async fn while_the_api_server_is_away_it_says_so_and_then_it_goes_on() {
     let scene = Scene::set("cut", graph(true)).await;
     let user = scene.user(Scene::rules()).await;
-    let (proxy, kubeconfig) = scene.through_proxy(&user).await;
-    proxy.cut(true);
-    let config = scene.config(&scene.prometheus.url(), "adapter_controller: true");
-    scene.frontend.set_load(Some(HIGH));
-    let mut planner = scene.start_with(&kubeconfig, &config);
-    scene.record("no inventory", 0, |r| code(r, Role::Prefill) == "hold_no_inventory").await;
+    let (proxy, mut planner) = scene.start_cut_off(&user).await;
     assert!(planner.stderr().contains("API server"), "it was said: {}", planner.stderr());
 
     proxy.cut(false);

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use kube::api::ListParams;
-use sla_planner::observe::Role;
 
-use super::scene::{HIGH, Scene, code, graph, no_rights};
+use super::scene::{HIGH, Scene, graph, no_rights};
 use crate::bench::eventually;
 use crate::serving::{adapters, raw_dgd};
 
@@ -30,27 +29,24 @@ async fn ended_with(name: &str, rules: Vec<k8s_openapi::api::rbac::v1::PolicyRul
     said.lines().find(|line| line.starts_with("error:")).unwrap_or(&said).to_owned()
 }
 
+/// What it said names the rule that a role lacks.
+fn assert_adds(said: &str, resource: &str, verb: &str) {
+    let rule =
+        format!(r#"{{apiGroups: ["nvidia.com"], resources: ["{resource}"], verbs: ["{verb}"]}}"#);
+    assert!(said.contains(&rule), "{said}");
+}
+
 #[tokio::test]
 async fn without_the_right_to_scale_it_ends_with_the_rule_to_add() {
     let rules = Scene::rules_without("dynamographdeploymentscalingadapters/scale", "patch");
     let said = ended_with("noscale", rules).await;
-    assert!(
-        said.contains(
-            r#"{apiGroups: ["nvidia.com"], resources: ["dynamographdeploymentscalingadapters/scale"], verbs: ["patch"]}"#
-        ),
-        "{said}"
-    );
+    assert_adds(&said, "dynamographdeploymentscalingadapters/scale", "patch");
 }
 
 #[tokio::test]
 async fn without_the_right_to_read_the_graph_it_ends_with_the_rule_to_add() {
     let said = ended_with("noget", no_rights()).await;
-    assert!(
-        said.contains(
-            r#"{apiGroups: ["nvidia.com"], resources: ["dynamographdeployments"], verbs: ["get"]}"#
-        ),
-        "{said}"
-    );
+    assert_adds(&said, "dynamographdeployments", "get");
 }
 
 #[tokio::test]
@@ -67,12 +63,7 @@ async fn without_the_right_to_list_pods_it_plans_and_says_what_it_does_not_see()
 #[tokio::test]
 async fn one_right_less_is_enough_to_end_it_with_the_rule_to_add() {
     let said = ended_with("nogetonly", Scene::rules_without("dynamographdeployments", "get")).await;
-    assert!(
-        said.contains(
-            r#"{apiGroups: ["nvidia.com"], resources: ["dynamographdeployments"], verbs: ["get"]}"#
-        ),
-        "{said}"
-    );
+    assert_adds(&said, "dynamographdeployments", "get");
 }
 
 #[tokio::test]
@@ -98,12 +89,7 @@ async fn a_right_that_could_not_be_asked_for_at_the_start_is_asked_for_when_the_
     let scene = Scene::set("laterights", graph(true)).await;
     let rules = Scene::rules_without("dynamographdeploymentscalingadapters/scale", "patch");
     let user = scene.user(rules).await;
-    let (proxy, kubeconfig) = scene.through_proxy(&user).await;
-    proxy.cut(true);
-    let config = scene.config(&scene.prometheus.url(), "adapter_controller: true");
-    scene.frontend.set_load(Some(HIGH));
-    let mut planner = scene.start_with(&kubeconfig, &config);
-    scene.record("no inventory", 0, |r| code(r, Role::Prefill) == "hold_no_inventory").await;
+    let (proxy, mut planner) = scene.start_cut_off(&user).await;
     assert_eq!(planner.ended(), None, "{}", planner.stderr());
 
     proxy.cut(false);

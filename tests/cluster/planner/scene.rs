@@ -152,6 +152,18 @@ impl Scene {
         self.start_with(user.kubeconfig(), &config)
     }
 
+    /// Starts the planner as `user` under a high load, with an API server that it cannot reach until
+    /// the proxy is mended: it has noticed.
+    pub(super) async fn start_cut_off(&self, user: &User) -> (Proxy, Guarded) {
+        let (proxy, kubeconfig) = self.through_proxy(user).await;
+        proxy.cut(true);
+        let config = self.config(&self.prometheus.url(), "adapter_controller: true");
+        self.frontend.set_load(Some(HIGH));
+        let planner = self.start_with(&kubeconfig, &config);
+        self.record("no inventory", 0, |r| code(r, Role::Prefill) == "hold_no_inventory").await;
+        (proxy, planner)
+    }
+
     /// Starts the planner with a kubeconfig and a configuration.
     pub(super) fn start_with(&self, kubeconfig: &Path, config: &Path) -> Guarded {
         Guarded::start(

@@ -251,7 +251,10 @@ mod tests {
     fn nothing_is_decided_while_a_pod_starts() {
         let mut planner = policy("dynamo-0.9", &pair());
         let mut f = fleet(2, 2);
-        f.pools.insert(Role::Decode, PoolView { desired: 2, ready: 1, starting: 1, draining: 0 });
+        f.pools.insert(
+            Role::Decode,
+            PoolView { desired: 2, ready: 1, starting: 1, draining: 0, pending: 0 },
+        );
         f.source.run(180, &load(111.0));
         f.now = 180;
         assert!(f.step(planner.as_mut()).targets.is_empty());

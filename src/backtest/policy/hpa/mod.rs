@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use self::rule::{Behavior, SYNC, Scaler, Step, propose, propose_resource};
-use super::known::{Knob, Known};
+use super::known::{Knob, Knobs, Known};
 use super::trigger::{GUIDE_WINDOW, Reading, Sensor, Target, Trigger};
 use crate::backtest::{PoolSetting, Setting};
 use crate::sim::{Counter, Family, Gauge, Orders, Policy, PoolView, View};
@@ -38,6 +38,11 @@ const DOWN: Knob = Knob {
     sweep: &[60.0, 300.0, 600.0],
     range: (0.0, 3600.0),
 };
+
+/// How fast a pool shrinks, stabilised as the knob says.
+fn down(knobs: &Knobs, behavior: Behavior) -> Behavior {
+    Behavior { stabilization: knobs.seconds(DOWN.name), ..behavior }
+}
 
 pub(super) const TTFT: Known = Known {
     name: "hpa-ttft",
@@ -56,10 +61,7 @@ pub(super) const TTFT: Known = Known {
     frontier: "target",
     build: |knobs, setting| {
         let up = Behavior::new(0, &[(Step::Pods(2), 30)]);
-        let down = Behavior {
-            stabilization: knobs.seconds("down"),
-            ..Behavior::new(0, &[(Step::Pods(1), 30)])
-        };
+        let down = down(knobs, Behavior::new(0, &[(Step::Pods(1), 30)]));
         let share = knobs.get("target");
         Ok(by_triggers(setting, &up, &down, |role| {
             latencies(setting, role, Target::Value, share, 0.95)
@@ -91,7 +93,7 @@ pub(super) const QUEUE: Known = Known {
     frontier: "target",
     build: |knobs, setting| {
         let up = Behavior::default_up();
-        let down = Behavior { stabilization: knobs.seconds("down"), ..Behavior::default_down() };
+        let down = down(knobs, Behavior::default_down());
         let queue = Trigger {
             sensor: Sensor::Gauge(Gauge::Queued),
             target: Target::Value(knobs.get("target")),
@@ -125,7 +127,7 @@ pub(super) const CPU: Known = Known {
     ],
     frontier: "target",
     build: |knobs, setting| {
-        let down = Behavior { stabilization: knobs.seconds("down"), ..Behavior::default_down() };
+        let down = down(knobs, Behavior::default_down());
         let scalers = scalers(setting, &Behavior::default_up(), &down);
         Ok(Box::new(Cpu { scalers, target: knobs.get("target") / 100.0 }))
     },

@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_value_scales_the_ready_and_an_average_the_total() {
-        let pool = PoolView { desired: 6, ready: 4, starting: 2, draining: 0 };
+        let pool = PoolView { desired: 6, ready: 4, starting: 2, draining: 0, pending: 0 };
         assert_eq!(propose(1.0, Target::Value(0.5), pool), 8);
         assert_eq!(propose(0.54, Target::Value(0.5), pool), 6, "within 10 %");
         assert_eq!(propose(0.44, Target::Value(0.5), pool), 4, "0.88 of four ready");
@@ -240,13 +240,13 @@ mod tests {
 
     #[test]
     fn replicas_that_start_dampen_a_resource_metric_upwards_only() {
-        let pool = PoolView { desired: 6, ready: 4, starting: 2, draining: 0 };
+        let pool = PoolView { desired: 6, ready: 4, starting: 2, draining: 0, pending: 0 };
         assert_eq!(propose_resource(1.4, pool), Some(6), "5.6 of 6 with the two that idle");
         assert_eq!(propose_resource(2.0, pool), Some(8));
         assert_eq!(propose_resource(0.5, pool), Some(2));
         assert_eq!(propose_resource(1.4, ready(4)), Some(6));
         assert_eq!(propose_resource(1.05, ready(4)), Some(4));
-        let none = PoolView { desired: 2, ready: 0, starting: 2, draining: 0 };
+        let none = PoolView { desired: 2, ready: 0, starting: 2, draining: 0, pending: 0 };
         assert_eq!(propose_resource(1.4, none), None);
     }
 

@@ -169,7 +169,7 @@ fn while_replicas_start_only_a_repeated_cancellation_passes() {
     let mut f = fleet(3, 2);
     f.source.run(180, &load(20.0));
     serve(&mut f, 400_000, 5);
-    let starts = PoolView { desired: 5, ready: 3, starting: 2, draining: 0 };
+    let starts = PoolView { desired: 5, ready: 3, starting: 2, draining: 0, pending: 0 };
     f.pools.insert(Role::Prefill, starts);
     f.now = 180;
     let orders = f.ask(p.as_mut());
