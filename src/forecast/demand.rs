@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::standing::{Lead, Rules, Standing};
+use super::standing::{Lead, Rules, SET_BACK, Standing};
 use crate::units::{PerSecond, Role, Timestamp, Tokens, seconds_of};
 
 /// A forecast value with its band, in the unit of the series.
@@ -285,10 +285,6 @@ impl DemandForecast {
         Some(Forecast { demand, prefill, decode })
     }
 }
-
-/// A reading this much older than the last one comes from a clock that was set back; one less old
-/// was overtaken.
-const SET_BACK: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {

@@ -52,6 +52,10 @@ const PRIOR_LATE: f64 = 0.5;
 /// part of what comes.
 const SETTLING: Duration = Duration::from_secs(60);
 
+/// A reading this much older than the last one comes from a clock that was set back; one less old
+/// was overtaken: readings come in their order, and late by no more than the deadline of a query.
+pub(super) const SET_BACK: Duration = Duration::from_secs(60);
+
 /// A longer gap between two readings than this is no experience: nobody knows what came.
 const LONGEST_STEP: Duration = Duration::from_secs(300);
 
@@ -145,16 +149,16 @@ impl Rules {
         if !(rate.is_finite() && rate >= 0.0 && requests.is_finite() && requests >= 0.0) {
             return;
         }
-        let since = self.recent.back().map(|(t, ..)| *t);
-        if since.is_some_and(|t| at <= t) {
-            if since.is_some_and(|t| t.since(at) > LONGEST_STEP) {
-                // The clock was set back: what was learned stays, what has a date goes.
-                self.recent.clear();
-                self.levels.clear();
-                self.past.clear();
-            } else {
+        let mut since = self.recent.back().map(|(t, ..)| *t);
+        if let Some(last) = since.filter(|t| at <= *t) {
+            if last.since(at) < SET_BACK {
                 return;
             }
+            // The clock was set back: what was learned stays, what has a date goes.
+            self.recent.clear();
+            self.levels.clear();
+            self.past.clear();
+            since = None;
         }
         let step = since.map_or(window, |t| at.since(t));
         let gap = step > LONGEST_STEP;
@@ -308,4 +312,127 @@ fn rules() -> impl Iterator<Item = (usize, f64, f64)> {
 
 fn asked(base: f64, day: f64, margin: f64, roof: f64) -> f64 {
     (base * margin).min(day * roof)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TICK: Duration = Duration::from_secs(10);
+    const LEAD: Lead = Lead {
+        time: Duration::from_secs(70),
+        patience: Duration::from_secs(2),
+        longest_hold: Duration::from_secs(4800),
+        room: 1.2,
+    };
+    /// A promise of 99 %.
+    const PRICE: f64 = 40.0;
+
+    /// Learns two hours of a load, one reading each [`TICK`].
+    fn learnt(load: impl Fn(f64) -> f64) -> Rules {
+        let mut rules = Rules::default();
+        for i in 0..720_u32 {
+            let at = Timestamp::from_millis(i64::from(i) * 10_000);
+            rules.learn(at, 2 * TICK, 1000.0 * load(f64::from(i) * 10.0), 10.0, LEAD);
+        }
+        rules
+    }
+
+    fn after(load: impl Fn(f64) -> f64) -> Standing {
+        learnt(load).standing(PRICE).unwrap()
+    }
+
+    #[test]
+    fn a_steady_load_needs_no_more_than_its_queue_does() {
+        let steady = after(|_| 10.0);
+        assert_eq!(steady.level, 10_000.0);
+        // Room for chance: at the level itself this fleet makes a third late.
+        assert!(steady.high <= 15_000.0, "{steady:?}");
+    }
+
+    #[test]
+    fn a_load_that_stops_and_comes_back_is_held_for_as_long_as_it_stays_away() {
+        // Ten minutes on, twenty off; off at the end.
+        let on_off = after(|t| if t % 1800.0 < 600.0 { 10.0 } else { 0.0 });
+        assert_eq!(on_off.level, 0.0);
+        assert!(on_off.rule.hold >= Duration::from_secs(1200), "{on_off:?}");
+        assert!(on_off.high >= 9_000.0, "{on_off:?}");
+        // The same peak once, as a slow wave: it may go down with it.
+        let wave = after(|t| 5.0 - 5.0 * (t / 7200.0 * std::f64::consts::TAU).cos());
+        assert!(wave.high < 5_000.0, "{wave:?}");
+    }
+
+    #[test]
+    fn a_margin_is_learnt_from_steps_that_it_would_have_served() {
+        // Every five minutes half as much again for two minutes.
+        let steps = after(|t| if t % 300.0 < 120.0 { 15.0 } else { 10.0 });
+        assert!(steps.high >= 14_000.0, "{steps:?}");
+        assert!(steps.late.get() < 0.02, "{steps:?}");
+    }
+
+    #[test]
+    fn a_cheaper_promise_holds_less() {
+        let rules = learnt(|t| if t % 1800.0 < 120.0 { 20.0 } else { 10.0 });
+        let of = |price| rules.standing(price).unwrap();
+        assert!(of(2.0).high < of(40.0).high, "{:?} {:?}", of(2.0), of(40.0));
+    }
+
+    #[test]
+    fn a_rise_is_in_the_level_within_two_readings() {
+        let mut rules = learnt(|_| 10.0);
+        let at = |i: i64| Timestamp::from_millis(7_200_000 + i * 10_000);
+        rules.learn(at(0), 2 * TICK, 20_000.0, 20.0, LEAD);
+        let seen = rules.standing(PRICE).unwrap();
+        assert!(seen.high >= 20_000.0, "{seen:?}");
+    }
+
+    #[test]
+    fn a_gap_is_no_experience_and_a_reading_that_was_overtaken_none_either() {
+        let mut rules = learnt(|_| 10.0);
+        let before = rules.clone();
+        rules.learn(Timestamp::from_millis(7_185_000), TICK, 1e6, 1e3, LEAD);
+        assert_eq!(rules, before, "overtaken");
+        let seconds = rules.seconds;
+        rules.learn(Timestamp::from_millis(9_000_000), TICK, 10_000.0, 10.0, LEAD);
+        assert_eq!(rules.seconds, seconds, "half an hour of which nothing is known");
+        assert_eq!(rules.level(), Some(10_000.0));
+    }
+
+    #[test]
+    fn a_planner_just_started_follows_what_served_other_services() {
+        let mut rules = Rules::default();
+        assert_eq!(rules.standing(PRICE), None);
+        rules.learn(Timestamp::from_millis(0), TICK, 1000.0, 1.0, LEAD);
+        let first = rules.standing(PRICE).unwrap();
+        assert!((1.05..=2.0).contains(&(first.high / 1000.0)), "{first:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_held_is_finite_and_never_below_the_level(
+            readings in prop::collection::vec((0_i64..400, 0.0..1e6_f64, 0.0..1e3_f64), 1..200),
+            price in 0.1..1000.0_f64,
+        ) {
+            let (mut rules, mut now) = (Rules::default(), 0);
+            for (step, rate, requests) in readings {
+                now += step * 1000;
+                rules.learn(Timestamp::from_millis(now), TICK, rate, requests, LEAD);
+                let seen = rules.standing(price).unwrap();
+                prop_assert!(seen.high.is_finite() && seen.high >= seen.level, "{seen:?}");
+            }
+            let text = serde_json::to_string(&rules).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Rules>(&text).unwrap().standing(price), rules.standing(price));
+        }
+
+        #[test]
+        fn numbers_that_are_none_teach_nothing(rate in prop::num::f64::ANY, n in prop::num::f64::ANY) {
+            let mut rules = Rules::default();
+            rules.learn(Timestamp::from_millis(0), TICK, rate, n, LEAD);
+            if let Some(seen) = rules.standing(PRICE) {
+                prop_assert!(seen.level >= 0.0, "{seen:?}");
+            }
+        }
+    }
 }

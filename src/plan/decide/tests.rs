@@ -48,7 +48,7 @@ impl Bench {
             counts: [1, 1],
             min: 1,
             max: None,
-            stabilization: Intervals::default().scale_down_stabilization,
+            stabilization: 3 * STEP,
             unseen: None,
             slots: EngineLimits::default().max_num_seqs,
             ttft: 500.0,
@@ -113,6 +113,10 @@ impl Bench {
             budget: self.budget,
             intervals: Intervals {
                 scale_down_stabilization: self.stabilization,
+                adjustment: STEP,
+                window: STEP,
+                // What is learnt about holding has its own tests in `forecast`.
+                longest_hold: STEP / 2,
                 ..Intervals::default()
             },
             observation,
