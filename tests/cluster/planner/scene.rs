@@ -119,7 +119,7 @@ impl Scene {
              decode: {{max: 12, profile: {profile}}}\n\
              max_gpu_budget: 24\n\
              intervals:\n  adjustment: 2s\n  window: 8s\n  max_metric_age: 5s\n  \
-             scale_down_stabilization: 1s\n\
+             scale_down_stabilization: 1s\n  longest_hold: 1s\n\
              prometheus: {{url: '{prometheus}', timeout: 5s}}\n\
              target: {{namespace: {}, dgd: {DGD}, model: {MODEL}}}\n\
              metrics_port: 0\n\
