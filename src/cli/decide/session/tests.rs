@@ -44,7 +44,7 @@ fn the_same_tick_again_changes_nothing() {
 fn an_init_begins_anew() {
     let mut session = begun();
     decided(&mut session, &first_tick());
-    assert_eq!(begun().agreed.unwrap().memory, Memory::default());
+    assert_ne!(session.agreed.as_ref().unwrap().memory, Memory::default());
     session.answer(DISAGG.lines().next().unwrap()).unwrap();
     assert_eq!(session.agreed.unwrap().memory, Memory::default());
 }
@@ -151,8 +151,6 @@ proptest! {
         let mut session = Session::new(None, true);
         survives(&mut session, &init.to_string());
         if session.agreed.is_some() {
-            let begun_in_both_modes = session.agreed.as_ref().unwrap().setting.pools.len();
-            prop_assert!((1..=2).contains(&begun_in_both_modes));
             survives(&mut session, &first_tick().to_string());
         }
     }
