@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::plan::PoolInput;
 use crate::profile::EngineProfile;
 use crate::spec::{EngineLimits, Intervals, Sla};
 use crate::units::{Gpus, Replicas, Role};
@@ -44,6 +45,23 @@ impl Setting {
     #[must_use]
     pub fn is_aggregated(&self) -> bool {
         self.pools.contains_key(&Role::Aggregated)
+    }
+
+    /// The pools as the planner is told of them.
+    #[must_use]
+    pub fn pool_inputs(&self) -> Vec<PoolInput<'_>> {
+        self.pools
+            .iter()
+            .map(|(role, pool)| PoolInput {
+                role: *role,
+                engine: &pool.engine,
+                limits: pool.limits,
+                gpus_per_replica: pool.gpus,
+                min: pool.min,
+                max: pool.max,
+                startup: pool.startup,
+            })
+            .collect()
     }
 
     /// The most replicas of a pool, with the others at their minimum: `max`, or what the budget

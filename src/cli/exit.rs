@@ -10,7 +10,8 @@ pub const CODES: [(u8, &str, &str); 6] = [
     (
         2,
         "bad_input",
-        "The command line, configuration, profile or trace cannot be used. Nothing was written.",
+        "The command line, configuration, profile or trace cannot be used, and nothing was written; \
+         or a line that `decide` was sent cannot be read.",
     ),
     (
         3,

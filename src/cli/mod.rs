@@ -7,6 +7,7 @@ pub mod exit;
 
 mod backtest;
 mod crd;
+mod decide;
 mod demo;
 mod fault;
 mod files;
@@ -52,6 +53,8 @@ enum Command {
     Frontier(Box<frontier::Args>),
     /// Shows the planner at work on a simulated cluster, faster than life.
     Demo(Box<demo::Args>),
+    /// Answers JSON lines with scaling decisions, for any simulator or controller.
+    Decide(decide::Args),
     /// Plans for one DynamoGraphDeployment and scales it.
     Run(run::Args),
     /// Checks a configuration file without a cluster.
@@ -86,6 +89,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Merge(args) => backtest::merge(&args),
         Command::Frontier(args) => frontier::main(&args),
         Command::Demo(args) => demo::main(&args),
+        Command::Decide(args) => decide::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Validate(args) => validate::main(&args),
         Command::Crd(args) => crd::main(&args),

@@ -109,7 +109,7 @@ fn json_column(value: &Value) -> Column {
     Column::Numbers(numbers)
 }
 
-fn kind(value: &Value) -> &'static str {
+pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",

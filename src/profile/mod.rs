@@ -3,7 +3,8 @@
 //! A table is what a profiler measured on real GPUs: time to first token by input length, and
 //! inter-token latency by batch and context length. [`EngineProfile`] reads Dynamo's npz and JSON
 //! forms ([`EngineProfile::from_files`]), finds one shipped with the binary ([`library`]) or takes
-//! explicit points ([`EngineProfile::from_points`]); [`lint()`] tells what looks wrong in it.
+//! explicit points ([`EngineProfile::from_points`], and [`EngineProfile::from_json_points`] for those
+//! that come in a message); [`lint()`] tells what looks wrong in it.
 //!
 //! [`PrefillCurve`] and [`DecodeSurface`] interpolate *latency*, which is smooth and grows with load;
 //! throughput follows from it by Little's law (`batch / itl`). Both are monotone, never negative and
@@ -22,6 +23,7 @@ mod fields;
 pub mod library;
 mod lint;
 mod npz;
+mod points;
 mod prefill;
 mod shape;
 mod source;

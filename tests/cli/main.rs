@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod compat;
+mod decide;
 mod predict;
 mod rest;
 mod simulate;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::backtest::Setting;
 use crate::check::{self, PoolLimits};
-use crate::plan::{Memory, Outcome, PlanInput, PoolInput, plan};
+use crate::plan::{Memory, Outcome, PlanInput, plan};
 use crate::sim::{Orders, Policy, Sight, SimTime, View};
 
 /// Our planner with one configuration.
@@ -41,18 +41,7 @@ impl Policy for Ours {
             percentile: sla.percentile,
             max_age: intervals.max_metric_age,
         };
-        let inputs: Vec<PoolInput<'_>> = pools
-            .iter()
-            .map(|(role, pool)| PoolInput {
-                role: *role,
-                engine: &pool.engine,
-                limits: pool.limits,
-                gpus_per_replica: pool.gpus,
-                min: pool.min,
-                max: pool.max,
-                startup: pool.startup,
-            })
-            .collect();
+        let inputs = self.setting.pool_inputs();
         let limits: Vec<PoolLimits> = inputs.iter().map(PoolLimits::from).collect();
         let input = PlanInput {
             now: view.timestamp(),
