@@ -263,6 +263,12 @@ impl DemandForecast {
         self.decode.learn(at, seen.window, outputs, rate, lead);
     }
 
+    /// The arrivals of the last window that taught anything, per second.
+    #[must_use]
+    pub const fn rate(&self) -> Option<f64> {
+        self.rate
+    }
+
     /// The demand to plan for where a late request in a thousand costs `price` thousandths of the
     /// fleet; `None` before a rate and both lengths were seen.
     #[must_use]

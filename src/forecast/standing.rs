@@ -135,6 +135,8 @@ pub struct Rules {
     /// Bases since one lead time ago.
     past: VecDeque<Bases>,
     accounts: Vec<Account>,
+    /// The highest level of the day, as of a moment.
+    day: Option<(Timestamp, f64)>,
     /// When the first reading since a gap came.
     since: Option<Timestamp>,
     /// Seconds and requests accounted, decayed.
@@ -166,6 +168,9 @@ impl Rules {
         if gap {
             self.recent.clear();
             self.past.clear();
+            for account in &mut self.accounts {
+                account.backlog = 0.0;
+            }
         }
         if gap || since.is_none() {
             self.since = Some(at);
@@ -278,21 +283,25 @@ impl Rules {
         while self.levels.front().is_some_and(|(t, _)| at.since(*t) > longest) {
             self.levels.pop_front();
         }
-        let mut holds = [0.0_f64; HOLDS.len()];
+        // The present level counts however short the hold.
+        let mut holds = [level; HOLDS.len()];
         for (t, level) in &self.levels {
             let age = at.since(*t);
             for (highest, minutes) in holds.iter_mut().zip(HOLDS) {
                 // A replica cannot be held for less than it takes to get it back.
                 if age
-                    <= Duration::from_secs(60 * minutes).max(2 * lead.time).min(lead.longest_hold)
+                    <= Duration::from_secs(60 * minutes)
+                        .max(lead.time.saturating_mul(2))
+                        .min(lead.longest_hold)
                 {
                     *highest = highest.max(*level);
                 }
             }
         }
-        let day = self.past.back().map_or(level, |p| {
-            (p.day * (-seconds_of(at.since(p.at)) / seconds_of(DAY)).exp()).max(level)
+        let day = self.day.map_or(level, |(since, day)| {
+            (day * (-seconds_of(at.since(since)) / seconds_of(DAY)).exp()).max(level)
         });
+        self.day = Some((at, day));
         self.past.push_back(Bases { at, holds, day });
         while self.past.get(1).is_some_and(|p| at.since(p.at) >= lead.time) {
             self.past.pop_front();
@@ -401,6 +410,26 @@ mod tests {
     }
 
     #[test]
+    fn the_days_peak_outlives_a_gap() {
+        let mut rules = learnt(|t| if t < 6600.0 { 10.0 } else { 4.0 });
+        let before = rules.standing(PRICE).unwrap();
+        rules.learn(Timestamp::from_millis(7_200_000 + 360_000), TICK, 4000.0, 10.0, LEAD);
+        let seen = rules.standing(PRICE).unwrap();
+        assert!(before.high > 5_000.0 && seen.high > 5_000.0, "{before:?} {seen:?}");
+    }
+
+    #[test]
+    fn without_a_hold_the_present_level_is_what_counts() {
+        let mut rules = Rules::default();
+        for i in 0..30 {
+            let lead = Lead { longest_hold: Duration::ZERO, ..LEAD };
+            rules.learn(Timestamp::from_millis(i * 10_000), TICK, 1000.0, 1.0, lead);
+            let seen = rules.standing(PRICE).unwrap();
+            assert!(seen.high >= 1000.0, "{i}: {seen:?}");
+        }
+    }
+
+    #[test]
     fn a_planner_just_started_follows_what_served_other_services() {
         let mut rules = Rules::default();
         assert_eq!(rules.standing(PRICE), None);
@@ -413,12 +442,13 @@ mod tests {
         #[test]
         fn what_is_held_is_finite_and_never_below_the_level(
             readings in prop::collection::vec((0_i64..400, 0.0..1e6_f64, 0.0..1e3_f64), 1..200),
-            price in 0.1..1000.0_f64,
+            (price, hold) in (0.1..1000.0_f64, 0_u64..6000),
         ) {
+            let lead = Lead { longest_hold: Duration::from_secs(hold), ..LEAD };
             let (mut rules, mut now) = (Rules::default(), 0);
             for (step, rate, requests) in readings {
                 now += step * 1000;
-                rules.learn(Timestamp::from_millis(now), TICK, rate, requests, LEAD);
+                rules.learn(Timestamp::from_millis(now), TICK, rate, requests, lead);
                 let seen = rules.standing(price).unwrap();
                 prop_assert!(seen.high.is_finite() && seen.high >= seen.level, "{seen:?}");
             }

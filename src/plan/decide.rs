@@ -25,9 +25,13 @@ use crate::units::{Gpus, Millis, Replicas, Role, Share};
 pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
     let mut memory = memory.clone();
     let traffic = &input.observation.traffic;
+    // What is old teaches only that there was more: a counter that stands still is not an idle fleet.
+    let known = memory.forecast.rate().unwrap_or_default();
+    let rate = traffic.arrivals.fresh().copied();
+    let rate = rate.or_else(|| traffic.arrivals.known().copied().filter(|r| r.get() > known));
     let reading = Reading {
         window: traffic.window,
-        rate: traffic.arrivals.known().copied(),
+        rate,
         isl: traffic.isl.known().copied(),
         osl: traffic.osl.known().copied(),
     };
@@ -131,9 +135,9 @@ fn room(sizing: &Sizing, demand: &Demand, before: Option<Work>) -> Work {
 /// From a change of the load until a replica that was asked for because of it serves.
 fn horizon(input: &PlanInput<'_>, memory: &Memory) -> Horizon {
     let startup = input.pools.iter().map(|p| p.startup).max().unwrap_or_default();
-    let patience = Duration::from_secs_f64(input.sla.ttft.get() / 1e3);
+    let patience = Duration::try_from_secs_f64(input.sla.ttft.get() / 1e3).unwrap_or(Duration::MAX);
     Horizon {
-        lead: startup + input.intervals.adjustment,
+        lead: startup.saturating_add(input.intervals.adjustment),
         patience,
         longest_hold: input.intervals.longest_hold,
         room: memory.room.unwrap_or(ROOM),
@@ -253,6 +257,10 @@ fn decide_pool(
         reason,
     };
     let wish = explain(sized, current, wanted);
+    if wanted == current && !input.observation.traffic.arrivals.is_fresh() {
+        let detail = format!("the arrival rate is {}", input.observation.traffic.arrivals);
+        return done(current, Reason::HoldNotFresh { detail, wanted });
+    }
     if wanted >= current {
         return done(wanted, wish);
     }

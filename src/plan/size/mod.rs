@@ -235,7 +235,7 @@ fn describe(
             } else if n == c.pool.min.get() {
                 Bound::Min
             } else if n > 0 {
-                c.effect(n - 1, step).bound
+                c.effect((n - 1).max(1), step).bound
             } else {
                 Bound::Min
             };
