@@ -279,6 +279,7 @@ fn read_caps(fields: &Fields<'_>) -> Result<Caps, Wrong> {
         max_num_batched_tokens: most("max_num_batched_tokens")?
             .unwrap_or(usual.max_num_batched_tokens),
         max_num_seqs: most("max_num_seqs")?.unwrap_or(usual.max_num_seqs),
+        context_length: count(&caps, "context_length", 1.0, "1 to 1e9 tokens")?,
     };
     caps.needed("max_kv_tokens", "1 to 1e9 tokens, or null where unknown")?;
     Ok((limits, tokens("context_length")?, tokens("max_kv_tokens")?))

@@ -62,7 +62,7 @@ async fn a_frontend_that_starts_again_takes_no_engine_away() {
     // that the rate looks lower for the length of one window.
     let config = scene.config(&scene.prometheus.url(), "adapter_controller: true");
     let text = std::fs::read_to_string(&config).expect("the configuration");
-    let text = text.replace("scale_down_stabilization: 6s", "scale_down_stabilization: 16s");
+    let text = text.replace("scale_down_stabilization: 1s", "scale_down_stabilization: 16s");
     std::fs::write(&config, text).expect("a configuration");
     let _planner = scene.start_with(user.kubeconfig(), &config);
     let before = until_steady_at_high_load(&scene).await;
