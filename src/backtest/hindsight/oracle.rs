@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use super::need::{Need, STEP_S};
-use super::{try_policy, unlimited};
+use super::{best_static, try_policy, unlimited};
 use crate::backtest::Ran;
 use crate::backtest::policy::Schedule;
 use crate::backtest::run::Case;
@@ -70,8 +70,17 @@ pub fn oracle(
     let variants: BTreeMap<Role, Vec<Variant>> =
         need.pools.iter().map(|(role, work)| (*role, variants(case, *role, work))).collect();
     let free = unlimited(case);
-    let mut search =
-        Search { limited: case, case: &free, requests, target, tried: 0, best: None, watch };
+    // Never to change is a schedule, too: foresight is never dearer than the best static fleet.
+    let fixed = best_static(case, requests, target, watch)?;
+    let best = Foreseen {
+        schedule: Schedule::new(Vec::new()),
+        initial: fixed.fleet,
+        ran: fixed.ran,
+        keeps: fixed.keeps,
+        tried: fixed.tried,
+    };
+    let tried = best.tried;
+    let mut search = Search { limited: case, case: &free, requests, target, tried, best, watch };
     let mut chosen: BTreeMap<Role, usize> =
         variants.iter().map(|(role, of)| (*role, of.len() - 1)).collect();
     for round in 0..2 {
@@ -84,11 +93,7 @@ pub fn oracle(
             break;
         }
     }
-    let Search { tried, best, watch, .. } = search;
-    let mut best = match best {
-        Some(best) => best,
-        None => attempt(case, requests, &BTreeMap::new(), target, watch)?,
-    };
+    let Search { tried, mut best, watch, .. } = search;
     if !fits(case, &best) {
         let case = case.starting_with(&best.initial);
         best.ran = try_policy(&case, requests, &mut best.schedule.clone(), watch)?;
@@ -106,7 +111,7 @@ struct Search<'a> {
     requests: &'a [Request],
     target: f64,
     tried: u32,
-    best: Option<Foreseen>,
+    best: Foreseen,
     watch: &'a mut dyn Sink,
 }
 
@@ -164,16 +169,16 @@ fn fits(case: &Case, found: &Foreseen) -> bool {
 
 /// One that keeps the promise with the GPUs that there are over one that does not, then the cheaper,
 /// else the one with more good requests.
-fn keep_better(case: &Case, best: &mut Option<Foreseen>, other: Foreseen) {
+fn keep_better(case: &Case, best: &mut Foreseen, other: Foreseen) {
     let does = |found: &Foreseen| found.keeps && fits(case, found);
-    let better = best.as_ref().is_none_or(|best| match (does(best), does(&other)) {
+    let better = match (does(best), does(&other)) {
         (true, false) => false,
         (false, true) => true,
         (true, true) => other.ran.score.gpu_hours < best.ran.score.gpu_hours,
         (false, false) => other.ran.score.attainment > best.ran.score.attainment,
-    });
+    };
     if better {
-        *best = Some(other);
+        *best = other;
     }
 }
 

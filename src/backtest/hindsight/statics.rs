@@ -56,10 +56,18 @@ fn shrink(case: &Case, fleet: &mut BTreeMap<Role, u32>) {
     let gpus = |role: &Role, n: u32| n * case.sim.pools[role].gpus;
     while case.sim.gpus.is_some_and(|all| fleet.iter().map(|(r, n)| gpus(r, *n)).sum::<u32>() > all)
     {
-        let most = fleet.iter_mut().filter(|(_, n)| **n > 1).max_by_key(|(r, n)| gpus(r, **n));
+        let most = fleet
+            .iter_mut()
+            .filter(|(r, n)| **n > least(case, **r))
+            .max_by_key(|(r, n)| gpus(r, **n));
         let Some((_, n)) = most else { return };
         *n -= 1;
     }
+}
+
+/// The fewest replicas of a pool: a fleet that never changes needs one.
+fn least(case: &Case, role: Role) -> u32 {
+    case.setting.pools.get(&role).map_or(1, |pool| pool.min.get().max(1))
 }
 
 struct Search<'a> {
@@ -81,20 +89,21 @@ impl Search<'_> {
             return Ok(BestStatic { fleet: most, ran, keeps: false, tried });
         }
         for role in &roles {
-            let (mut low, mut high) = (0, fleet[role]);
+            let (mut low, mut high) = (least(self.case, *role) - 1, fleet[role]);
             while high - low > 1 {
                 let middle = low + (high - low) / 2;
                 let mut tried = fleet.clone();
                 tried.insert(*role, middle);
                 if self.keeps(&tried)? { high = middle } else { low = middle }
             }
-            fleet.insert(*role, high.max(1));
+            fleet.insert(*role, high);
         }
         // The bisection had the other pool large at first; with both small a little more may be
         // needed, or another split may be cheaper.
         while !self.keeps(&fleet)? {
-            for n in fleet.values_mut() {
-                *n += 1;
+            // The largest keeps the promise, so that this ends.
+            for (role, n) in &mut fleet {
+                *n = (*n + 1).min(most[role]);
             }
         }
         while let Some(better) = self.better(&fleet, &most)? {
@@ -112,7 +121,7 @@ impl Search<'_> {
             .map(|(role, work)| {
                 let peak = work.iter().copied().fold(0.0, f64::max);
                 let most = ceil_to_u32(2.0 * peak + 2.0);
-                (*role, most.min(self.case.setting.most(*role)).max(1))
+                (*role, most.min(self.case.setting.most(*role)).max(least(self.case, *role)))
             })
             .collect()
     }
@@ -149,7 +158,11 @@ impl Search<'_> {
         });
         for (less, take, give) in moves.collect::<Vec<_>>() {
             let mut other = fleet.clone();
-            let Some(left) = other[&less].checked_sub(take).filter(|n| *n > 0) else { continue };
+            let Some(left) =
+                other[&less].checked_sub(take).filter(|n| *n >= least(self.case, less))
+            else {
+                continue;
+            };
             other.insert(less, left);
             if let Some((more, n)) = give {
                 let grown = other[&more] + n;
