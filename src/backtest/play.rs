@@ -77,15 +77,14 @@ pub fn play<S: Source>(
     let started =
         |initial, ran| Played { ran, initial, note: String::new(), objections: Vec::new() };
     let plain = |ran| started(case.initial(), ran);
+    check(spec)?;
     match spec.name.as_str() {
         "ours" => {
-            no_knobs(spec, &[])?;
             let mut ours = Ours::new(&case.setting);
             let ran = case.run(&mut stream()?, &mut ours, step_s, watch).map_err(PlayError::Sim)?;
             Ok(Played { objections: ours.objections().to_vec(), ..plain(ran) })
         }
         "static" => {
-            no_knobs(spec, &[])?;
             let counts = counts(case, spec)?;
             let case = case.starting_with(&counts);
             let ran =
@@ -93,7 +92,6 @@ pub fn play<S: Source>(
             Ok(started(counts, ran))
         }
         "static-best" => {
-            no_knobs(spec, &["target"])?;
             let requests = collect(source)?;
             let found = best_static(case, &requests, target(case, spec), watch).map_err(never)?;
             let ran = match step_s {
@@ -110,7 +108,6 @@ pub fn play<S: Source>(
             Ok(Played { note: format!("{fleet}{kept}"), ..started(found.fleet, ran) })
         }
         "oracle" => {
-            no_knobs(spec, &["target"])?;
             let requests = collect(source)?;
             let found = oracle(case, &requests, target(case, spec), watch).map_err(never)?;
             let ran = match step_s {
@@ -132,6 +129,34 @@ pub fn play<S: Source>(
                 case.run(&mut stream()?, policy.as_mut(), step_s, watch).map_err(PlayError::Sim)?;
             Ok(plain(ran))
         }
+    }
+}
+
+/// Refuses a policy that there is not, and knobs or counts that it does not take.
+///
+/// # Errors
+///
+/// As [`policy::make`](super::policy::make) of what needs no fleet to be known.
+pub fn check(spec: &PolicySpec) -> Result<(), PolicyError> {
+    let wrong = |expected: &str, found: String| PolicyError::Value {
+        policy: spec.name.clone(),
+        expected: expected.to_owned(),
+        found,
+    };
+    match spec.name.as_str() {
+        "static" => return no_knobs(spec, &[]),
+        "ours" => no_knobs(spec, &[])?,
+        "static-best" | "oracle" => no_knobs(spec, &["target"])?,
+        _ => return super::policy::check(spec),
+    }
+    if let Some(count) = spec.counts.first() {
+        return Err(wrong("no counts (static takes them)", count.to_string()));
+    }
+    match spec.knobs.get("target") {
+        Some(target) if !(*target > 0.0 && *target < 100.0) => {
+            Err(wrong("target above 0 and below 100 percent", target.to_string()))
+        }
+        _ => Ok(()),
     }
 }
 

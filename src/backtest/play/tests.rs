@@ -116,6 +116,36 @@ fn hindsight_takes_no_more_gpus_than_there_are() {
 }
 
 #[test]
+fn hindsight_keeps_to_the_limits_of_the_pools() {
+    let mut case = case(60, 99.0);
+    case.setting.pools.get_mut(&Role::Prefill).unwrap().min = Replicas::new(9);
+    case.setting.pools.get_mut(&Role::Decode).unwrap().max = Some(Replicas::new(4));
+    let best = played(&case, "static-best", SWINGS);
+    assert!(best.initial[&Role::Prefill] >= 9, "{}", best.note);
+    assert!(best.initial[&Role::Decode] <= 4, "{}", best.note);
+    let (budget, few) = (Some(Gpus::new(12)), Some(12));
+    (case.setting.budget, case.sim.gpus) = (budget, few);
+    assert!(played(&case, "static-best", SWINGS).initial[&Role::Prefill] >= 9);
+}
+
+#[test]
+fn foresight_is_never_dearer_than_the_best_static_fleet() {
+    // A steady load that stops: starts of half an hour come too late for any other schedule.
+    for load in [SWINGS, "poisson:rps=20,isl=3000,osl=100,for=6m"] {
+        for startup in [60, 1800] {
+            let case = case(startup, 99.0);
+            let hours = |policy| {
+                let ran = played(&case, policy, load).ran;
+                assert!(ran.score.attainment >= 99.0, "{policy} {load}");
+                ran.score.gpu_hours
+            };
+            let (fixed, foreseen) = (hours("static-best"), hours("oracle"));
+            assert!(foreseen <= fixed, "{load} {startup}: {foreseen} {fixed}");
+        }
+    }
+}
+
+#[test]
 fn ours_is_never_objected_to_and_never_below_the_minimum() {
     for load in [SWINGS, "square:rps=30,on=5m,off=5m,isl=3000,osl=100,for=20m", "silence:for=1h"] {
         let ours = played(&case(60, 95.0), "ours", load);
@@ -133,6 +163,8 @@ fn what_cannot_be_played_is_refused() {
     };
     assert!(refused("static:4").contains("static:4,3"), "{}", refused("static:4"));
     assert!(refused("ours:x=1").contains("no knob"));
+    assert!(refused("ours:4,3").contains("no counts"));
+    assert!(refused("static-best:target=100").contains("below 100"));
     assert!(refused("oracle:x=1").contains("target"));
     assert!(refused("orcale").contains("did you mean oracle"));
 }

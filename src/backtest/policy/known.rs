@@ -74,16 +74,27 @@ pub fn known(name: &str) -> Option<&'static Known> {
 /// An unknown name or knob, a value out of its range, counts where only knobs are taken, a name that
 /// is [`RESERVED`], and a deployment or profile that the rival cannot serve.
 pub fn make(spec: &PolicySpec, setting: &Setting) -> Result<Box<dyn Policy>, PolicyError> {
+    let known = named(spec)?;
+    (known.build)(&Knobs::read(known, spec)?, setting)
+}
+
+/// Whether there is such a rival with such knobs, whatever it is to scale.
+///
+/// # Errors
+///
+/// As [`make`], but for the deployment and the profile.
+pub fn check(spec: &PolicySpec) -> Result<(), PolicyError> {
+    Knobs::read(named(spec)?, spec).map(|_| ())
+}
+
+fn named(spec: &PolicySpec) -> Result<&'static Known, PolicyError> {
     if RESERVED.contains(&spec.name.as_str()) {
         return Err(PolicyError::Reserved { name: spec.name.clone() });
     }
-    let Some(known) = known(&spec.name) else {
-        return Err(PolicyError::Unknown {
-            name: spec.name.clone(),
-            nearest: nearest(&spec.name).map(str::to_owned),
-        });
-    };
-    (known.build)(&Knobs::read(known, spec)?, setting)
+    known(&spec.name).ok_or_else(|| PolicyError::Unknown {
+        name: spec.name.clone(),
+        nearest: nearest(&spec.name).map(str::to_owned),
+    })
 }
 
 fn nearest(name: &str) -> Option<&'static str> {

@@ -23,7 +23,7 @@ mod trigger;
 mod wva;
 
 pub use fixed::{Schedule, Static};
-pub use known::{KNOWN, Knob, Known, RESERVED, known, make};
+pub use known::{KNOWN, Knob, Known, RESERVED, check, known, make};
 pub use ours::Ours;
 pub use spec::{PolicyError, PolicySpec};
 

@@ -20,6 +20,9 @@ pub struct PolicySpec {
     pub knobs: BTreeMap<String, f64>,
 }
 
+/// The most replicas that a count may ask for.
+const MOST: u32 = 10_000;
+
 /// Why a policy cannot be made.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum PolicyError {
@@ -98,6 +101,9 @@ impl FromStr for PolicySpec {
                 None => {
                     let n =
                         part.parse().map_err(|_| wrong("a whole number or knob=value", part))?;
+                    if n > MOST {
+                        return Err(wrong(&format!("at most {MOST} replicas"), part));
+                    }
                     spec.counts.push(n);
                 }
                 Some((knob, value)) => {
