@@ -33,7 +33,7 @@ pub(super) struct Fleet {
     startup_stuck: f64,
     /// Replicas at the start, by pool: 2,2 is prefill and decode. Sized for the first minute of the
     /// trace without it.
-    #[arg(long, value_name = "COUNTS", value_delimiter = ',')]
+    #[arg(long, value_name = "COUNTS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(..=10_000))]
     pub(super) initial: Vec<u32>,
     /// Seed of every draw: the same seed gives the same result to the last bit.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
@@ -108,6 +108,16 @@ impl Fleet {
     pub(super) fn case(&self, trace: &Trace) -> Result<Case, CliError> {
         let config = self.promise.config()?;
         let setup = self.promise.setup(&config)?;
+        for role in self.faults.iter().filter_map(Fault::role) {
+            if !setup.pools.iter().any(|pool| pool.role == role) {
+                let pools: Vec<String> = setup.pools.iter().map(|p| p.role.to_string()).collect();
+                return Err(CliError::bad_input(format!(
+                    "--fault: there is no {role} pool; there is {}",
+                    pools.join(" and ")
+                )));
+            }
+        }
+        trace.refuse_empty()?;
         let initial = self.initial(&setup, trace)?;
         let pools = setup
             .pools

@@ -1,6 +1,6 @@
 //! Where a result goes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::exit::CliError;
 use super::{files, say};
@@ -16,6 +16,17 @@ pub(super) struct Out {
 impl Out {
     pub(super) const fn is_printed(&self) -> bool {
         self.out.is_none()
+    }
+
+    /// Refuses a file in a directory that is not there, before any work is done for it.
+    pub(super) fn check(&self) -> Result<(), CliError> {
+        let parent = self.out.as_deref().and_then(Path::parent);
+        match parent.filter(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()) {
+            None => Ok(()),
+            Some(dir) => {
+                Err(CliError::bad_input(format!("--out: there is no directory {}", dir.display())))
+            }
+        }
     }
 
     pub(super) fn tell(&self, text: &str) -> Result<(), CliError> {

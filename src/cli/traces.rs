@@ -167,6 +167,11 @@ pub(super) struct Trace {
 }
 
 impl TraceArgs {
+    /// The files and loads that are named.
+    pub(super) fn named_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        self.traces.iter_mut().chain(self.splice.iter_mut().map(|(_, text)| text))
+    }
+
     /// The trace; refused here already where a file cannot be opened or is none.
     pub(super) fn open(&self, promise: &Promise) -> Result<Trace, CliError> {
         let mut names = Vec::new();
@@ -245,6 +250,18 @@ impl TraceArgs {
 }
 
 impl Trace {
+    /// Refuses a trace without any request: every policy would keep every promise.
+    pub(super) fn refuse_empty(&self) -> Result<(), CliError> {
+        match self.open().map_err(|e| self.bad(e))?.next() {
+            Some(_) => Ok(()),
+            None => Err(CliError::bad_input(format!(
+                "{}: there is no request in the trace, or in the part of it that was chosen",
+                self.name
+            ))
+            .hint("choose another part with --cut, or another trace")),
+        }
+    }
+
     /// The demand of the first interval of `width` in which requests came; `None` without one.
     pub(super) fn first_demand(&self, width: Duration) -> Result<Option<Demand>, CliError> {
         for interval in intervals(self.open().map_err(|e| self.bad(e))?, width) {

@@ -56,3 +56,16 @@ pub enum Fault {
         seconds: i64,
     },
 }
+
+impl Fault {
+    /// The pool that it is of, where it is of one.
+    #[must_use]
+    pub const fn role(&self) -> Option<Role> {
+        match self {
+            Self::SlowEngine { role, .. }
+            | Self::LostWorker { role, .. }
+            | Self::LosingWorkers { role, .. } => Some(*role),
+            Self::MetricsGap { .. } | Self::StaleMetrics { .. } | Self::ClockJump { .. } => None,
+        }
+    }
+}
