@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use super::RunResult;
 
-/// What runs have in common that may be compared: trace, profile, start-up time in ms.
-pub type GroupKey = (String, String, u64);
+/// What runs have in common that may be compared: trace, profile, start-up time in ms, scenario and
+/// promise.
+pub type GroupKey = (String, String, u64, String, [u64; 3]);
 
 /// The group of a run.
 #[must_use]
 pub fn group_of(result: &RunResult) -> GroupKey {
     let run = &result.run;
     let ms = crate::units::round_to_u64(run.startup_s * 1e3);
-    (run.trace.clone(), run.profile.clone(), ms)
+    (run.trace.clone(), run.profile.clone(), ms, run.scenario.clone(), result.promise.key())
 }
 
 /// Fills in what each run cost over the perfect-foresight run and over the best static fleet of its
@@ -51,6 +52,7 @@ mod tests {
                 profile: "p".to_owned(),
                 startup_s: 60.0,
                 seed: 1,
+                scenario: String::new(),
             },
             promise: Promise { ttft_ms: 500.0, itl_ms: 50.0, percentile: 99.0 },
             score: Score { gpu_hours, ..Score::default() },
@@ -71,5 +73,16 @@ mod tests {
         assert_eq!(all[0].score.regret_oracle, Some(0.5));
         assert_eq!(all[0].score.regret_static, Some(-0.25));
         assert_eq!(all[3].score.regret_oracle, None);
+    }
+
+    #[test]
+    fn regret_is_not_over_the_rows_of_another_scenario_or_promise() {
+        let mut all =
+            vec![result("ours", "a", 12.0), result("ours", "a", 12.0), result("oracle", "a", 8.0)];
+        all[0].run.scenario = "other".to_owned();
+        all[1].promise.ttft_ms = 100.0;
+        fill_regrets(&mut all);
+        assert_eq!(all[0].score.regret_oracle, None);
+        assert_eq!(all[1].score.regret_oracle, None);
     }
 }

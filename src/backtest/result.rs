@@ -36,6 +36,10 @@ pub struct RunKey {
     pub startup_s: f64,
     /// Seed of every draw.
     pub seed: u64,
+    /// What stands for all else that the run was made from: fleet, promise, and the content of files.
+    /// Empty in runs that were kept by older versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub scenario: String,
 }
 
 /// The promise in plain numbers.
@@ -50,6 +54,12 @@ pub struct Promise {
 }
 
 impl Promise {
+    /// To tell promises apart.
+    #[must_use]
+    pub fn key(&self) -> [u64; 3] {
+        [self.ttft_ms, self.itl_ms, self.percentile].map(f64::to_bits)
+    }
+
     /// Whether a request was answered in full and within both limits.
     #[must_use]
     pub fn is_kept_by(&self, ended: &Ended) -> bool {

@@ -23,7 +23,7 @@ pub(super) struct Args {
     #[command(flatten)]
     scenario: Scenario,
     /// A file with policies and scenarios, in place of the flags of one.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["TraceArgs", "Fleet", "Promise"])]
     suite: Option<PathBuf>,
     /// The directory that `{dir}` stands for in a suite; the suite's own without it.
     #[arg(long, value_name = "DIR", requires = "suite")]
@@ -38,7 +38,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
     seeds: Vec<u64>,
     /// Only scenarios whose name begins so.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "suite")]
     only: Vec<String>,
     /// Runs at a time; as many as there are cores without it.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
@@ -97,6 +97,7 @@ fn shard(text: &str) -> Result<(usize, usize), String> {
 }
 
 pub(super) fn main(args: &Args) -> Result<(), CliError> {
+    args.output.out.check()?;
     let plan = suite::plan(args)?;
     let results = runs::play_all(args, plan)?;
     if args.shard.is_some() && args.output.out.is_printed() {
@@ -133,5 +134,6 @@ pub(super) struct MergeArgs {
 }
 
 pub(super) fn merge(args: &MergeArgs) -> Result<(), CliError> {
+    args.output.out.check()?;
     args.output.tell("Back-test", runs::read_parts(&args.parts)?)
 }

@@ -13,6 +13,7 @@ mod fault;
 mod files;
 mod fleet;
 mod frontier;
+mod identity;
 mod needs;
 mod out;
 mod predict;

@@ -8,11 +8,12 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::exit::{CliError, Exit};
 use super::fleet::Fleet;
+use super::identity;
 use super::out::Out;
 use super::progress::{Stopwatch, watched};
 use super::promise::positive;
 use super::traces::{self, Trace};
-use crate::backtest::policy::PolicySpec;
+use crate::backtest::policy::{PolicyError, PolicySpec};
 use crate::backtest::{Case, PlayError, Played, RunKey, RunResult, play, report};
 use crate::sim::SimError;
 use crate::trace::TraceError;
@@ -59,6 +60,8 @@ enum Format {
 }
 
 pub(super) fn main(args: &Args) -> Result<(), CliError> {
+    args.out.check()?;
+    known(&args.policy)?;
     let trace = args.trace.open(&args.fleet.promise)?;
     let case = args.fleet.case(&trace)?;
     let watch = Stopwatch::start();
@@ -70,7 +73,8 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
     let played = watched(&trace, &case, |watch| play(&case, &args.policy, &trace, step_s, watch))
         .map_err(|e| failed(e, &trace))?;
     warn(&played, &trace);
-    let run = key(&args.policy, trace.name.clone(), &case, &args.fleet);
+    let scenario = identity::scenario(&args.trace, &args.fleet)?;
+    let run = key(&args.policy, trace.name.clone(), &case, &args.fleet, scenario);
     let result = RunResult {
         run,
         promise: case.promise(),
@@ -87,13 +91,20 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
 }
 
 /// What tells a run from others.
-pub(super) fn key(policy: &PolicySpec, trace: String, case: &Case, fleet: &Fleet) -> RunKey {
+pub(super) fn key(
+    policy: &PolicySpec,
+    trace: String,
+    case: &Case,
+    fleet: &Fleet,
+    scenario: String,
+) -> RunKey {
     RunKey {
         policy: policy.to_string(),
         trace,
         profile: engines(case),
         startup_s: seconds_of(fleet.startup),
         seed: fleet.seed,
+        scenario,
     }
 }
 
@@ -119,9 +130,18 @@ pub(super) fn failed(error: PlayError<TraceError>, trace: &Trace) -> CliError {
         PlayError::Sim(SimError::Pools { found }) => CliError::bad_input(format!(
             "a simulated fleet needs the pools prefill and decode, or aggregated; found {found}"
         )),
-        PlayError::Policy(error) => CliError::new(Exit::BadInput, error)
-            .hint("docs/policies.md lists the policies with their knobs"),
+        PlayError::Policy(error) => unplayable(error),
     }
+}
+
+fn unplayable(error: PolicyError) -> CliError {
+    CliError::new(Exit::BadInput, error)
+        .hint("docs/policies.md lists the policies with their knobs")
+}
+
+/// Refuses a policy that there is not, or a knob that it has not, before anything is played.
+pub(super) fn known(policy: &PolicySpec) -> Result<(), CliError> {
+    crate::backtest::check(policy).map_err(unplayable)
 }
 
 /// Says what a reader of the result must know.

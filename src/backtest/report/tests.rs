@@ -12,6 +12,7 @@ fn result(policy: &str, trace: &str, attainment: f64, gpu_hours: f64) -> RunResu
             profile: "h100".to_owned(),
             startup_s: 90.0,
             seed: 1,
+            scenario: String::new(),
         },
         promise: Promise { ttft_ms: 500.0, itl_ms: 40.0, percentile: 99.0 },
         score: Score { attainment, gpu_hours, regret_oracle: Some(0.123), ..Score::default() },
@@ -98,6 +99,16 @@ fn the_page_has_a_table_and_a_frontier_for_every_group_and_a_course_for_every_ti
         let alone = if tag == "g" { count(&page, "<g class=\"values\"") } else { 0 };
         assert_eq!(opened - alone, count(&page, &format!("</{tag}>")), "{tag}");
     }
+}
+
+#[test]
+fn runs_of_different_promises_or_scenarios_are_in_tables_of_their_own() {
+    let mut results = vec![some()[2].clone(), some()[2].clone(), some()[2].clone()];
+    results[1].promise.ttft_ms = 200.0;
+    results[2].run.scenario = "0123456789abcdef".to_owned();
+    let text = markdown(&results);
+    assert_eq!(count(&text, "\n### "), 3, "{text}");
+    assert!(text.contains("TTFT 200 ms") && text.contains("scenario 01234567"), "{text}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::super::{Promise, RunResult};
 
-/// Runs that may be compared: the same trace, profile and start-up time.
+/// Runs that may be compared: the same trace, profile, start-up time, scenario and promise.
 pub(super) struct Group<'a> {
     /// Name of the trace.
     pub(super) trace: &'a str,
@@ -10,6 +10,8 @@ pub(super) struct Group<'a> {
     pub(super) profile: &'a str,
     /// Start-up time of a replica, seconds.
     pub(super) startup_s: f64,
+    /// What else tells it from a group of the same name; empty mostly.
+    pub(super) apart: String,
     /// Its runs, in policy order.
     pub(super) rows: Vec<&'a RunResult>,
 }
@@ -17,7 +19,7 @@ pub(super) struct Group<'a> {
 impl Group<'_> {
     /// The group in words.
     pub(super) fn name(&self) -> String {
-        format!("{}, {}, start-up {}", self.trace, self.profile, span(self.startup_s))
+        format!("{}, {}, start-up {}{}", self.trace, self.profile, span(self.startup_s), self.apart)
     }
 }
 
@@ -141,6 +143,9 @@ pub(super) fn groups(results: &[RunResult]) -> Vec<Group<'_>> {
             g.trace == run.trace
                 && g.profile == run.profile
                 && g.startup_s.total_cmp(&run.startup_s).is_eq()
+                && g.rows.iter().all(|other| {
+                    other.run.scenario == run.scenario && other.promise.key() == r.promise.key()
+                })
         };
         if let Some(g) = groups.iter_mut().find(same) {
             g.rows.push(r);
@@ -149,13 +154,37 @@ pub(super) fn groups(results: &[RunResult]) -> Vec<Group<'_>> {
                 trace: &run.trace,
                 profile: &run.profile,
                 startup_s: run.startup_s,
+                apart: String::new(),
                 rows: vec![r],
             });
         }
     }
+    tell_apart(&mut groups);
     let order = policies(results);
     for g in &mut groups {
         g.rows.sort_by_key(|r| order.iter().position(|p| *p == r.run.policy));
     }
     groups
+}
+
+/// Groups of one name are told apart by their promise and their scenario.
+fn tell_apart(groups: &mut [Group<'_>]) {
+    let names: Vec<String> = groups.iter().map(Group::name).collect();
+    for (i, g) in groups.iter_mut().enumerate() {
+        if names.iter().filter(|name| **name == names[i]).count() < 2 {
+            continue;
+        }
+        let Some(row) = g.rows.first() else { continue };
+        let p = &row.promise;
+        g.apart = format!(
+            ", {} % TTFT {} ms ITL {} ms",
+            number(p.percentile),
+            number(p.ttft_ms),
+            number(p.itl_ms)
+        );
+        if !row.run.scenario.is_empty() {
+            let short: String = row.run.scenario.chars().take(8).collect();
+            g.apart = format!("{}, scenario {short}", g.apart);
+        }
+    }
 }

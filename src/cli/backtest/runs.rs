@@ -13,8 +13,9 @@ use super::suite::Planned;
 use crate::backtest::policy::PolicyError;
 use crate::backtest::{PlayError, RunResult, play};
 use crate::cli::exit::CliError;
+use crate::cli::identity::Fnv;
 use crate::cli::progress::Stopwatch;
-use crate::cli::{files, simulate};
+use crate::cli::{files, identity, simulate};
 use crate::units::seconds_of;
 
 /// The form of a kept or printed comparison.
@@ -42,6 +43,9 @@ pub(super) fn play_all(args: &Args, planned: Vec<Planned>) -> Result<Vec<RunResu
         Some((i, n)) => planned.into_iter().skip(i).step_by(n).collect(),
         None => planned,
     };
+    for run in &mine {
+        simulate::known(&run.policy)?;
+    }
     if let Some(keep) = &args.keep {
         files::make_dir(keep)?;
     }
@@ -80,7 +84,10 @@ pub(super) fn play_all(args: &Args, planned: Vec<Planned>) -> Result<Vec<RunResu
 
 /// One run; `None` where the policy is not made for the fleet, which is said.
 fn play_one(args: &Args, run: &Planned) -> Result<Option<RunResult>, CliError> {
-    let kept = args.keep.as_ref().map(|dir| dir.join(file_name(args, run)));
+    let scenario = identity::scenario(&run.scenario.trace, &run.scenario.fleet)?;
+    let kept =
+        args.keep.as_ref().map(|dir| Ok::<_, CliError>(dir.join(file_name(args, run, &scenario)?)));
+    let kept = kept.transpose()?;
     if let Some(path) = kept.as_ref().filter(|path| path.is_file()) {
         return read_one(path).map(Some);
     }
@@ -100,7 +107,7 @@ fn play_one(args: &Args, run: &Planned) -> Result<Option<RunResult>, CliError> {
     }
     let name = run.name.clone().unwrap_or_else(|| trace.name.clone());
     let result = RunResult {
-        run: simulate::key(&run.policy, name, &case, &run.scenario.fleet),
+        run: simulate::key(&run.policy, name, &case, &run.scenario.fleet, scenario),
         promise: case.promise(),
         score: played.ran.score,
         timeline: played.ran.timeline,
@@ -114,13 +121,12 @@ fn play_one(args: &Args, run: &Planned) -> Result<Option<RunResult>, CliError> {
 }
 
 /// A name that says what it is, and differs where anything does.
-fn file_name(args: &Args, run: &Planned) -> String {
+fn file_name(args: &Args, run: &Planned, scenario: &str) -> Result<String, CliError> {
     let timeline = if args.output.wants_timelines() { "rows" } else { "score" };
-    let text = format!("{} {timeline} {}", env!("CARGO_PKG_VERSION"), run.identity);
-    // FNV-1a: the same on every machine and in every version of Rust.
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let (name, policy, build) = (&run.name, &run.policy, identity::build()?);
+    // The flags have the resolved paths, the scenario what is in the files.
+    let text = format!("{build} {timeline} {name:?} {policy} {scenario} {:?}", run.scenario);
+    let hash = Fnv::of(text.as_bytes());
     let plain = |text: &str| {
         text.chars()
             .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
@@ -128,7 +134,7 @@ fn file_name(args: &Args, run: &Planned) -> String {
             .collect::<String>()
     };
     let name = run.name.as_deref().map(plain).unwrap_or_default();
-    format!("{name}-{}-{hash:016x}.json", plain(&run.policy.to_string()))
+    Ok(format!("{name}-{}-{hash}.json", plain(&run.policy.to_string())))
 }
 
 fn read_one(path: &Path) -> Result<RunResult, CliError> {

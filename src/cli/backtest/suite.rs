@@ -48,14 +48,12 @@ pub(super) struct Planned {
     pub(super) name: Option<String>,
     pub(super) scenario: Scenario,
     pub(super) policy: PolicySpec,
-    /// What makes this run another one than the others.
-    pub(super) identity: String,
 }
 
 /// All runs, in order.
 pub(super) fn plan(args: &Args) -> Result<Vec<Planned>, CliError> {
     let (file, scenarios) = match &args.suite {
-        None => (None, vec![(None, args.scenario.clone(), format!("{:?}", args.scenario))]),
+        None => (None, vec![(None, args.scenario.clone())]),
         Some(path) => {
             let file = read(path)?;
             let scenarios = scenarios(args, path, &file)?;
@@ -70,7 +68,7 @@ pub(super) fn plan(args: &Args) -> Result<Vec<Planned>, CliError> {
         None => Vec::new(),
     };
     let mut planned = Vec::new();
-    for (name, scenario, flags) in scenarios {
+    for (name, scenario) in scenarios {
         let startups =
             if startups.is_empty() { vec![scenario.fleet.startup] } else { startups.clone() };
         let seeds = if seeds.is_empty() { vec![scenario.fleet.seed] } else { seeds.clone() };
@@ -79,9 +77,8 @@ pub(super) fn plan(args: &Args) -> Result<Vec<Planned>, CliError> {
                 for policy in &policies {
                     let mut scenario = scenario.clone();
                     (scenario.fleet.startup, scenario.fleet.seed) = (*startup, *seed);
-                    let identity = format!("{name:?} {flags} {policy} {startup:?} {seed}");
                     let (name, policy) = (name.clone(), policy.clone());
-                    planned.push(Planned { name, scenario, policy, identity });
+                    planned.push(Planned { name, scenario, policy });
                 }
             }
         }
@@ -98,7 +95,7 @@ fn read(path: &Path) -> Result<File, CliError> {
     })
 }
 
-type Named = (Option<String>, Scenario, String);
+type Named = (Option<String>, Scenario);
 
 fn scenarios(args: &Args, path: &Path, file: &File) -> Result<Vec<Named>, CliError> {
     let own = path.parent().unwrap_or(Path::new("."));
@@ -113,7 +110,7 @@ fn scenarios(args: &Args, path: &Path, file: &File) -> Result<Vec<Named>, CliErr
             let first = why.lines().next().unwrap_or_default().trim_start_matches("error: ");
             CliError::bad_input(format!("{}: scenario {name}: {first}", path.display()))
         })?;
-        all.push((Some(name.clone()), parsed.scenario, text));
+        all.push((Some(name.clone()), parsed.scenario));
     }
     if all.is_empty() {
         return Err(CliError::bad_input(format!("{}: no scenario to play", path.display())));
