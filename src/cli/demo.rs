@@ -64,7 +64,7 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
     let terminal = std::io::stdout().is_terminal();
     let frame =
         if terminal { Duration::from_secs_f64((args.speed / FRAMES).max(0.1)) } else { QUIET_STEP };
-    let scene = Scene::new(&case, statics, Fleet::described(&case), args.speed, terminal);
+    let scene = Scene::new(&case, &statics, Fleet::described(&case), args.speed, terminal);
     let scene = Rc::new(RefCell::new(scene));
     let mut policy = Paced {
         inner: Ours::new(&case.setting),
@@ -103,7 +103,7 @@ struct Paced {
 
 impl Policy for Paced {
     fn first_tick(&self) -> Duration {
-        self.frame
+        self.frame.min(self.inner.first_tick())
     }
 
     fn decide(&mut self, view: &View<'_>) -> Orders {
@@ -143,6 +143,10 @@ impl Policy for Paced {
 struct Watching(Rc<RefCell<Scene>>);
 
 impl Sink for Watching {
+    fn arrived(&mut self, at: SimTime) {
+        self.0.borrow_mut().arrived(at);
+    }
+
     fn ended(&mut self, ended: &Ended) {
         self.0.borrow_mut().ended(ended);
     }

@@ -1,8 +1,6 @@
 //! `sla-planner frontier`: the share of good requests against GPU-hours, as one knob of a policy is
 //! swept.
 
-use std::collections::BTreeMap;
-
 use clap::ValueEnum;
 
 use super::backtest::Scenario;
@@ -11,10 +9,11 @@ use super::out::Out;
 use super::progress::watched;
 use super::simulate;
 use super::traces::Trace;
+use crate::backtest::hindsight::BestStatic;
 use crate::backtest::policy::{PolicySpec, known, make};
 use crate::backtest::report::{self, FrontierPoint};
 use crate::backtest::{Case, play};
-use crate::units::{Percentile, Role, round_to_u32};
+use crate::units::{Percentile, round_to_u32};
 
 /// Sweeps one knob of each policy: good requests against GPU-hours.
 #[derive(Debug, clap::Args)]
@@ -60,6 +59,10 @@ const PERCENTILES: [f64; 6] = [80.0, 90.0, 95.0, 98.0, 99.0, 99.7];
 const SHARES: [f64; 6] = [0.5, 0.7, 0.85, 1.0, 1.25, 1.5];
 
 pub(super) fn main(args: &Args) -> Result<(), CliError> {
+    args.out.check()?;
+    for policy in &args.policies {
+        simulate::known(policy)?;
+    }
     let trace = args.scenario.trace.open(&args.scenario.fleet.promise)?;
     let case = args.scenario.fleet.case(&trace)?;
     let policies = if args.policies.is_empty() {
@@ -127,9 +130,17 @@ fn sweep(
         }
         "static" => {
             let best = best_fleet(case, trace)?;
+            if !best.keeps {
+                super::talk(
+                    "note: no allowed static fleet keeps the promise; shares are of the largest",
+                );
+            }
             for value in values(&SHARES) {
-                let counts: Vec<u32> =
-                    best.values().map(|n| round_to_u32(f64::from(*n) * value).max(1)).collect();
+                let counts: Vec<u32> = best
+                    .fleet
+                    .values()
+                    .map(|n| round_to_u32(f64::from(*n) * value).max(1))
+                    .collect();
                 let spec = PolicySpec { counts, ..policy.clone() };
                 points.push(point("share", value, &run(case, &spec)?));
             }
@@ -161,13 +172,13 @@ fn sweep(
     Ok(points)
 }
 
-/// The smallest static fleet that keeps the promise.
-pub(super) fn best_fleet(case: &Case, trace: &Trace) -> Result<BTreeMap<Role, u32>, CliError> {
+/// The smallest static fleet that keeps the promise, or the largest where none does.
+pub(super) fn best_fleet(case: &Case, trace: &Trace) -> Result<BestStatic, CliError> {
     use crate::backtest::{Source as _, hindsight};
     let requests =
         trace.open().and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|e| trace.bad(e))?;
     let target = case.promise().percentile;
     let found =
         watched(trace, case, |watch| hindsight::best_static(case, &requests, target, watch));
-    found.map(|best| best.fleet).map_err(|e| CliError::new(Exit::BadInput, anyhow::Error::new(e)))
+    found.map_err(|e| CliError::new(Exit::BadInput, anyhow::Error::new(e)))
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::backtest::Case;
+use crate::backtest::hindsight::BestStatic;
 use crate::cli::tally::{Tally, clock};
 use crate::sim::{Ended, PoolView, SimTime};
 use crate::units::{Role, ceil_to_u32, floor_to_u32};
@@ -22,6 +23,7 @@ pub(super) struct Scene {
     promise: String,
     statics: BTreeMap<Role, u32>,
     static_gpus: u32,
+    static_keeps: bool,
     speed: f64,
     terminal: bool,
     tally: Tally,
@@ -34,17 +36,19 @@ pub(super) struct Scene {
 impl Scene {
     pub(super) fn new(
         case: &Case,
-        statics: BTreeMap<Role, u32>,
+        best: &BestStatic,
         promise: String,
         speed: f64,
         terminal: bool,
     ) -> Self {
+        let statics = best.fleet.clone();
         let static_gpus = statics.iter().map(|(role, n)| n * case.sim.pools[role].gpus).sum();
         Self {
             now: 0.0,
             promise,
             statics,
             static_gpus,
+            static_keeps: best.keeps,
             speed,
             terminal,
             tally: Tally::new(case.promise()),
@@ -57,13 +61,21 @@ impl Scene {
     pub(super) fn ended(&mut self, ended: &Ended) {
         let ttft = ended.ttft_ms().unwrap_or(f64::INFINITY);
         self.tally.ended(ended);
-        let at = usize::try_from(floor_to_u32(ended.arrived.as_secs() / 10.0)).unwrap_or(0);
+        let bucket = self.bucket(ended.arrived);
+        bucket.1 = bucket.1.max(ttft);
+    }
+
+    pub(super) fn arrived(&mut self, at: SimTime) {
+        self.bucket(at).0 += 1;
+    }
+
+    /// The ten seconds that `at` is in.
+    fn bucket(&mut self, at: SimTime) -> &mut (u32, f64) {
+        let at = usize::try_from(floor_to_u32(at.as_secs() / 10.0)).unwrap_or(0);
         if self.buckets.len() <= at {
             self.buckets.resize(at + 1, (0, 0.0));
         }
-        let bucket = &mut self.buckets[at];
-        bucket.0 += 1;
-        bucket.1 = bucket.1.max(ttft);
+        &mut self.buckets[at]
     }
 
     pub(super) fn fleet(&mut self, at: SimTime, role: Role, pool: PoolView, gpus: u32) {
@@ -179,7 +191,9 @@ impl Scene {
     /// The best fleet that never changes, in words.
     fn fixed_fleet(&self) -> String {
         let names = self.statics.iter().map(|(role, n)| format!("{n} {role}"));
-        names.collect::<Vec<_>>().join(" + ")
+        let names = names.collect::<Vec<_>>().join(" + ");
+        let broken = if self.static_keeps { "" } else { ", which does not keep the promise" };
+        format!("{names}{broken}")
     }
 
     /// GPU-hours that it has taken by now.
