@@ -126,13 +126,19 @@ fn shards_are_kept_taken_up_again_and_merged() {
     assert_eq!(before, names.iter().map(touched).collect::<Vec<_>>(), "what is there is taken");
     let merged = planner(&["merge", kept]).ok();
     let whole = planner(&["backtest", "--suite", &suite]).ok();
-    let lines = |text: &str| {
-        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let cells = |text: &str| {
+        let sorted = |line: &str| {
+            let mut cells: Vec<String> =
+                line.split(" | ").map(|c| c.trim_matches(['|', ' ']).to_owned()).collect();
+            cells.sort();
+            cells
+        };
+        let mut lines: Vec<Vec<String>> = text.lines().map(sorted).collect();
         lines.sort();
         lines
     };
-    let rows = |text: &str| lines(text).into_iter().filter(|l| l.starts_with("| ours")).count();
-    assert_eq!(rows(&merged), rows(&whole));
+    // Tables come in the order of the files' names: what is in them is the same.
+    assert_eq!(cells(&merged), cells(&whole));
     // A run that was torn is refused with its name.
     fs::write(&names[0], "{\"run\":").unwrap();
     planner(&["merge", kept]).refused(2, &[names[0].to_str().unwrap(), "expected a kept run"]);
@@ -261,4 +267,101 @@ fn faults_are_felt() {
     assert!(good(&["--fault", "slow-engine:prefill,20,1m..4m"]) < 95.0);
     assert!(good(&["--fault", "lost-worker:decode,2m"]) < 100.0);
     assert!(good(&["--prefill-factor", "6"]) < 60.0);
+}
+
+#[test]
+fn the_demo_plays_the_planner_as_simulate_does_and_says_where_no_static_fleet_keeps_the_promise() {
+    let demo = planner(&[&["demo", "--speed", "100000"], &SHORT[..]].concat());
+    let played = json(&SHORT);
+    let want = format!(
+        "{:.2} % of {} requests good",
+        played["attainment"].as_f64().unwrap(),
+        played["requests"]
+    );
+    let hours = format!("at {:.2} GPU-hours", played["gpu_hours"].as_f64().unwrap());
+    assert!(demo.out.contains(&want) && demo.out.contains(&hours), "{want}, {hours}: {}", demo.out);
+    let says = "which does not keep the promise";
+    assert!(!demo.out.contains(says), "{}", demo.out);
+    let scarce = planner(
+        &[
+            &["demo", "--speed", "100000", "--max-gpu-budget", "2", "--prefill-factor", "5"],
+            &SHORT[..],
+        ]
+        .concat(),
+    );
+    assert!(scarce.out.contains(says), "{}{}", scarce.out, scarce.err);
+}
+
+#[test]
+fn a_kept_run_is_not_taken_for_one_of_other_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = dir.path().join("runs");
+    let kept = kept.to_str().unwrap();
+    let trace = |n: u32| {
+        let rows = (0..n).map(|i| format!("{},100,10\n", i * 1000)).collect::<String>();
+        format!("timestamp_ms,input_length,output_length\n{rows}")
+    };
+    let suite = put(
+        &dir,
+        "suite.yaml",
+        "policies: [\"static:1,1\"]\nscenarios:\n  one: --trace {dir}/trace.csv\n",
+    );
+    let requests = |dir: &str| {
+        let args =
+            ["backtest", "--suite", &suite, "--keep", kept, "--dir", dir, "--format", "json"];
+        planner(&args).json()["runs"][0]["score"]["requests"].as_u64().unwrap()
+    };
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    put(&one, "trace.csv", &trace(30));
+    put(&two, "trace.csv", &trace(40));
+    let (one_dir, two_dir) = (one.path().to_str().unwrap(), two.path().to_str().unwrap());
+    assert_eq!(requests(one_dir), 30);
+    assert_eq!(requests(two_dir), 40, "another --dir");
+    put(&one, "trace.csv", &trace(50));
+    assert_eq!(requests(one_dir), 50, "a trace that changed");
+    assert_eq!(fs::read_dir(kept).unwrap().count(), 3);
+    assert_eq!(requests(one_dir), 50);
+    assert_eq!(fs::read_dir(kept).unwrap().count(), 3, "the same again is taken");
+}
+
+#[test]
+fn flags_that_would_be_ignored_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let suite =
+        put(&dir, "suite.yaml", "scenarios:\n  one: --trace poisson:rps=5,isl=100,osl=10,for=1m\n");
+    for (flag, value) in
+        [("--startup", "60s"), ("--percentile", "90"), ("--seed", "2"), ("--trace", "x.csv")]
+    {
+        planner(&["backtest", "--suite", &suite, flag, value]).refused(2, &[flag, "--suite"]);
+    }
+    planner(&["backtest", "--only", "one"]).refused(2, &["--suite"]);
+    let bad = |more: &[&str], says: &[&str]| {
+        planner(&[&["simulate"], &SHORT[..], more].concat()).refused(2, says);
+    };
+    bad(&["--policy", "ours:4,3"], &["no counts"]);
+    bad(&["--policy", "static-best:4,3"], &["no counts"]);
+    bad(&["--policy", "oracle:target=100"], &["below 100"]);
+    bad(&["--policy", "static-best:target=0"], &["above 0"]);
+    bad(&["--policy", "static:10001,1"], &["10000"]);
+    bad(&["--initial", "10001,1"], &["10000"]);
+}
+
+#[test]
+fn what_cannot_come_to_anything_is_refused_before_anything_is_played() {
+    let bad = |more: &[&str], says: &[&str]| {
+        planner(&[&["simulate"], &SHORT[..], more].concat()).refused(2, says);
+    };
+    bad(&["--cut", "2h..3h"], &["no request", "--cut"]);
+    bad(&["--cut", "2h..3h", "--initial", "1,1"], &["no request"]);
+    bad(&["--fault", "lost-worker:aggregated,1m"], &["no aggregated pool", "prefill"]);
+    bad(&["--aggregated", "--fault", "lost-worker:decode,1m"], &["no decode pool"]);
+    bad(&["--out", "no-such-directory/a.txt"], &["--out", "no-such-directory"]);
+    let dir = tempfile::tempdir().unwrap();
+    let kept = dir.path().join("runs");
+    let kept = kept.to_str().unwrap();
+    for (policy, says) in [("hpa-tft", "hpa-ttft"), ("keda:x=1", "no knob")] {
+        let policies = ["--keep", kept, "--policy", "static:1,1", "--policy", policy];
+        planner(&[&["backtest"], &SHORT[..], &policies].concat()).refused(2, &[says]);
+        assert!(!fs::exists(kept).unwrap(), "nothing was played");
+    }
 }
