@@ -95,8 +95,7 @@ fn content(name: &str) -> Result<String, CliError> {
     Ok(format!("#{hash}"))
 }
 
-/// Which build of the planner this is.
-#[expect(clippy::disallowed_methods, reason = "what is kept by another build is not taken")]
+/// Which build of the planner this is: what another build kept is not taken.
 pub(super) fn build() -> Result<String, CliError> {
     let about =
         std::env::current_exe().and_then(std::fs::metadata).context("look at the binary")?;
