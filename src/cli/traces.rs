@@ -190,6 +190,14 @@ impl TraceArgs {
             names.push(Origin::Shipped.name(""));
             over.push(Origin::Shipped);
         }
+        if let Some(pair) = self.splice.windows(2).find(|pair| pair[1].0 <= pair[0].0) {
+            return Err(CliError::bad_input(format!(
+                "--splice: expected each time after the one before, found {} after {}",
+                format_duration(pair[1].0),
+                format_duration(pair[0].0)
+            ))
+            .hint("name the parts in the order in which they begin"));
+        }
         let after = self
             .splice
             .iter()

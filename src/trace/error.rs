@@ -84,6 +84,19 @@ pub enum Problem {
         /// Arrival of this line, ms.
         found: i64,
     },
+    /// A first arrival so late that times hardly count from the start of the trace.
+    #[error(
+        "field {field}: expected milliseconds from the start of the trace, found a first arrival \
+         after {found} ms, more than {days} days (subtract the first time from all of them)"
+    )]
+    NotFromStart {
+        /// Which.
+        field: &'static str,
+        /// The first arrival, ms.
+        found: i64,
+        /// The latest day on which a trace may begin.
+        days: i64,
+    },
     /// The prefix hit is longer than the prompt.
     #[error("field {field}: expected at most the input length {isl}, found {found}")]
     PrefixHit {

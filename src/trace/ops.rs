@@ -62,6 +62,7 @@ where
         jitter: millis(jitter),
         rng: Pcg64Mcg::seed_from_u64(seed),
         order: 0,
+        safe: i64::MIN,
         heap: BinaryHeap::new(),
         ended: None,
     }
@@ -75,6 +76,8 @@ pub struct Scaled<I, E> {
     jitter: i64,
     rng: Pcg64Mcg,
     order: u64,
+    /// Nothing that is still to be read is before this, ms.
+    safe: i64,
     /// By arrival, then by the order of drawing.
     heap: BinaryHeap<Reverse<(Timestamp, u64, Lengths)>>,
     /// The source has ended, with or without an error.
@@ -84,9 +87,13 @@ pub struct Scaled<I, E> {
 type Lengths = (u32, u32, Option<u32>);
 
 impl<I: Iterator<Item = Result<Request, E>>, E> Scaled<I, E> {
+    fn head_is_safe(&self) -> bool {
+        self.heap.peek().is_some_and(|Reverse(head)| head.0.as_millis() <= self.safe)
+    }
+
     /// Reads until nothing that is still to come can be before the first of the heap.
     fn fill(&mut self) {
-        while self.ended.is_none() {
+        while self.ended.is_none() && !self.head_is_safe() {
             match self.source.next() {
                 None => self.ended = Some(None),
                 Some(Err(error)) => self.ended = Some(Some(error)),
@@ -103,10 +110,7 @@ impl<I: Iterator<Item = Result<Request, E>>, E> Scaled<I, E> {
                         self.order += 1;
                         self.heap.push(Reverse((at, self.order, (isl, osl, prefix_hit))));
                     }
-                    let safe = request.at.as_millis().saturating_sub(self.jitter);
-                    if self.heap.peek().is_some_and(|Reverse(f)| f.0.as_millis() <= safe) {
-                        return;
-                    }
+                    self.safe = request.at.as_millis().saturating_sub(self.jitter).max(0);
                 }
             }
         }
@@ -229,6 +233,18 @@ mod tests {
             assert_eq!(got, again, "the seed decides");
         }
         assert_eq!(times(scaled(every(100, 5).into_iter(), 0.0, S, 1)), [0_i64; 0]);
+    }
+
+    #[test]
+    fn scaling_up_holds_no_more_than_the_jitter_spans() {
+        for (jitter, most) in [(5 * S, 420), (Duration::ZERO, 8)] {
+            let mut scaled = scaled(every(100, 10_000).into_iter(), 4.0, jitter, 7);
+            let mut held = 0;
+            while scaled.next().is_some() {
+                held = held.max(scaled.heap.len());
+            }
+            assert!(held <= most, "{held} requests held with a jitter of {jitter:?}");
+        }
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::units::Timestamp;
 /// prompt of a million tokens takes 20 kB.
 const LINE_LIMIT: u64 = 1 << 20;
 
+/// A trace whose first arrival is later than this has dates for times.
+const LATEST_FIRST_DAYS: i64 = 366;
+
 /// The columns of the CSV format; the last may be left out.
 const COLUMNS: [&str; 4] = ["timestamp_ms", "input_length", "output_length", "prefix_hit_length"];
 
@@ -171,6 +174,14 @@ impl<R: BufRead> Reader<R> {
                 field: self.format.time_field(),
                 previous: previous.as_millis(),
                 found: request.at.as_millis(),
+            }));
+        }
+        let latest = LATEST_FIRST_DAYS * 86_400_000;
+        if self.previous.is_none() && request.at.as_millis() > latest {
+            return Err(self.error(Problem::NotFromStart {
+                field: self.format.time_field(),
+                found: request.at.as_millis(),
+                days: LATEST_FIRST_DAYS,
             }));
         }
         self.previous = Some(request.at);

@@ -8,7 +8,7 @@ use rand_pcg::Pcg64Mcg;
 
 use super::{LengthLaw, Request};
 use crate::observe::TrafficStep;
-use crate::units::{PerSecond, Timestamp, Tokens, round_to_u64, seconds_of};
+use crate::units::{PerSecond, Timestamp, round_to_u64, seconds_of};
 
 /// Draws Poisson arrivals of the rate of each step, with log-normal lengths of its means and the
 /// coefficient of variation `cv`. Times count from the first step. A step that nobody counted has no
@@ -50,19 +50,26 @@ pub fn recalled(steps: &[TrafficStep], cv: f64, seed: u64) -> impl Iterator<Item
     })
 }
 
-/// How long nobody counted, and whether there is any load at all: `None` where no step has arrivals
-/// of known lengths.
+/// How long nothing could be drawn, for nobody counted, or arrivals came before any length was known;
+/// and whether there is any load at all: `None` where no step has arrivals of known lengths.
 #[must_use]
 pub fn unknown(steps: &[TrafficStep]) -> Option<Duration> {
     let known = |s: &TrafficStep| s.arrivals.is_some_and(|r| r.get() > 0.0);
-    let lengths = |s: &TrafficStep| s.isl.map(Tokens::get).is_some() && s.osl.is_some();
-    (steps.iter().any(known) && steps.iter().any(lengths))
-        .then(|| steps.iter().filter(|s| s.arrivals.is_none()).map(|s| s.length).sum())
+    let lengths = |s: &TrafficStep| s.isl.is_some() && s.osl.is_some();
+    let measured = steps.iter().position(lengths)?;
+    let undrawn = |(i, s): &(usize, &TrafficStep)| {
+        s.arrivals.is_none_or(|rate| *i < measured && rate.get() > 0.0)
+    };
+    steps[measured..]
+        .iter()
+        .any(known)
+        .then(|| steps.iter().enumerate().filter(undrawn).map(|(_, s)| s.length).sum())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Tokens;
 
     fn step(minute: i64, rate: Option<f64>, lengths: Option<(f64, f64)>) -> TrafficStep {
         TrafficStep {
@@ -102,5 +109,20 @@ mod tests {
         assert_eq!(recalled(&steps, 0.5, 3).collect::<Vec<_>>(), all);
         assert_eq!(unknown(&steps), Some(Duration::from_secs(60)));
         assert_eq!(unknown(&steps[1..4]), None, "no lengths");
+    }
+
+    #[test]
+    fn arrivals_before_any_known_length_are_unknown() {
+        let steps = [
+            step(0, Some(50.0), None),
+            step(1, Some(0.0), None),
+            step(2, None, None),
+            step(3, Some(20.0), Some((1000.0, 100.0))),
+            step(4, Some(20.0), None),
+        ];
+        assert!(recalled(&steps, 0.5, 3).all(|r| r.at.as_millis() >= 180_000));
+        assert_eq!(unknown(&steps), Some(Duration::from_secs(120)), "minutes 0 and 2");
+        let none_after = [step(0, Some(50.0), None), step(1, Some(0.0), Some((1000.0, 100.0)))];
+        assert_eq!(unknown(&none_after), None, "nothing can be drawn");
     }
 }

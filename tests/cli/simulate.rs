@@ -203,6 +203,8 @@ fn what_cannot_be_simulated_is_refused_and_leaves_nothing() {
     let bad = |more: &[&str], says: &[&str]| {
         planner(&[&["simulate"], &SHORT[..], more].concat()).refused(2, says);
     };
+    let spliced = ["--splice", "10m@poisson:rps=5,for=1m", "--splice", "5m@poisson:rps=5,for=1m"];
+    bad(&spliced, &["--splice", "found 5m after 10m", "in the order"]);
     bad(&["--policy", "dynamo-2"], &["not known"]);
     bad(&["--policy", "keda:x=1"], &["no knob", "cooldown"]);
     bad(&["--policy", "static:4"], &["one count for each pool"]);
