@@ -147,6 +147,11 @@ impl Metrics {
         self.up
     }
 
+    /// The moment for which queries are answered, by the source's own clock.
+    pub(super) const fn now(&self) -> SimTime {
+        self.now
+    }
+
     /// When the newest sample was taken that can be seen.
     #[must_use]
     pub fn newest(&self) -> Option<SimTime> {
