@@ -369,7 +369,8 @@ fn a_request_that_no_engine_can_hold_is_refused() {
     let config =
         SimConfig::new([(Role::Decode, pool(&reader(0.1, EngineLimits::default()), 1))].into());
     let error = simulate(&config, &mut load, &mut nothing(), &mut ()).unwrap_err();
-    assert!(error.to_string().contains("found") || error.to_string().contains("decode"), "{error}");
+    let text = "simulate a fleet of decode: expected prefill and decode, or aggregated";
+    assert_eq!(error.to_string(), text);
 }
 
 #[test]
