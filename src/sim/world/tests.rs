@@ -432,3 +432,53 @@ fn a_slow_engine_and_a_lost_one_are_felt() {
     let back = lost.fleet.iter().rfind(|f| f.1 == Role::Decode).unwrap().2;
     assert_eq!((back.ready, back.starting), (2, 0), "another one came in its place");
 }
+
+#[test]
+fn faults_that_overlap_end_with_the_last_of_them() {
+    let s = |s: u64| SimTime::from_millis(s * 1000);
+    let requests = mixed(20.0, 4_000);
+    let mut config = shipped(2, 2);
+    config.faults = vec![
+        Fault::MetricsGap { from: s(40), to: s(100) },
+        Fault::MetricsGap { from: s(60), to: s(80) },
+        Fault::StaleMetrics { from: s(120), to: s(150) },
+        Fault::StaleMetrics { from: s(130), to: s(180) },
+    ];
+    let (mut up, mut started) = (Vec::new(), Vec::new());
+    let mut policy = Each(Duration::from_secs(10), |view: &View<'_>| {
+        up.push((view.now.as_secs(), view.metrics.is_up()));
+        started.push((
+            view.now.as_secs(),
+            view.metrics.increase(Counter::Started, Duration::from_secs(11)),
+        ));
+        Orders::default()
+    });
+    run(&config, &requests, &mut policy);
+    for (at, is_up) in up {
+        assert_eq!(is_up, !(40.0..100.0).contains(&at), "{at}");
+    }
+    for (at, increase) in started.into_iter().filter(|s| s.0 >= 140.0 && s.0 < 180.0) {
+        assert_eq!(increase, Some(0.0), "{at}");
+    }
+}
+
+#[test]
+fn an_engine_that_is_slowed_twice_is_as_slow_as_both_make_it() {
+    let s = |s: u64| SimTime::from_millis(s * 1000);
+    // One prompt of a second at a time, far apart.
+    let requests: Vec<Request> = [0, 20, 40, 60]
+        .map(|at| Request {
+            at: Timestamp::from_millis(at * 1000),
+            isl: 10_000,
+            osl: 1,
+            prefix_hit: None,
+        })
+        .into();
+    let slow = |factor, from, to| Fault::SlowEngine { role: Role::Prefill, factor, from, to };
+    let mut config = queue(1);
+    config.faults = vec![slow(2.0, s(10), s(50)), slow(3.0, s(30), s(70))];
+    let (kept, _) = run(&config, &requests, &mut nothing());
+    for (ended, times) in kept.ended.iter().zip([1.0, 2.0, 6.0, 3.0]) {
+        assert_close(ended.ttft_ms().unwrap() / 1e3, times);
+    }
+}
