@@ -149,7 +149,8 @@ impl Fleet {
             seed: self.seed,
             faults: self.faults.clone(),
             ..SimConfig::new(pools)
-        };
+        }
+        .keeping(config.intervals.window);
         let setting = Setting {
             sla: setup.sla,
             pools: settings,

@@ -53,6 +53,14 @@ impl SimConfig {
             faults: Vec::new(),
         }
     }
+
+    /// Keeps samples for as long at least as a policy with a window of this length looks back: by
+    /// the scrape before it too, and by what a query does not see yet.
+    #[must_use]
+    pub fn keeping(self, window: Duration) -> Self {
+        let asked = window.saturating_add(self.scrape_interval).saturating_add(self.scrape_delay);
+        Self { retention: self.retention.max(asked), ..self }
+    }
 }
 
 /// One pool of workers.
@@ -122,4 +130,21 @@ impl Router {
         ("kv-aware", Self::KvAware),
         ("shared-queue", Self::SharedQueue),
     ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_kept_for_the_window_of_the_policy() {
+        let s = Duration::from_secs;
+        let config = SimConfig {
+            scrape_interval: s(60),
+            scrape_delay: s(10),
+            ..SimConfig::new(BTreeMap::new())
+        };
+        assert_eq!(config.clone().keeping(s(300)).retention, s(900), "never less than it was");
+        assert_eq!(config.keeping(s(1800)).retention, s(1870));
+    }
 }

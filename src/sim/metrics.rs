@@ -147,6 +147,11 @@ impl Metrics {
         self.up
     }
 
+    /// The moment for which queries are answered, by the source's own clock.
+    pub(super) const fn now(&self) -> SimTime {
+        self.now
+    }
+
     /// When the newest sample was taken that can be seen.
     #[must_use]
     pub fn newest(&self) -> Option<SimTime> {
@@ -158,6 +163,11 @@ impl Metrics {
         self.samples.iter().filter(move |s| self.up && s.at <= until)
     }
 
+    /// The samples of a window, which may begin before the simulation.
+    fn within(&self, window: Duration) -> impl Iterator<Item = &Sample> {
+        self.visible().filter(move |s| s.at.plus(window) > self.now)
+    }
+
     /// The newest sample, as long as Prometheus would still give it: five minutes.
     fn last(&self) -> Option<&Sample> {
         const LOOKBACK: Duration = Duration::from_secs(300);
@@ -167,8 +177,7 @@ impl Metrics {
     /// First and last sample of the window, and the factor by which Prometheus' `increase` stretches
     /// the difference of a counter that read `value` at the first.
     fn window(&self, window: Duration) -> Option<(&Sample, &Sample, usize)> {
-        let from = self.now.minus(window);
-        let mut inside = self.visible().filter(|s| s.at > from);
+        let mut inside = self.within(window);
         let first = inside.next()?;
         let (mut last, mut n) = (first, 1);
         for sample in inside {
@@ -185,7 +194,7 @@ impl Metrics {
         let sampled = last.at.since(first.at) as f64;
         let between = sampled / (n - 1) as f64;
         let limit = between * 1.1;
-        let mut before = first.at.since(self.now.minus(window)) as f64;
+        let mut before = first.at.plus(window).since(self.now) as f64;
         if before >= limit {
             before = between / 2.0;
         }
@@ -253,10 +262,8 @@ impl Metrics {
     /// `avg_over_time(gauge[window])`.
     #[must_use]
     pub fn gauge_mean(&self, gauge: Gauge, window: Duration) -> Option<f64> {
-        let from = self.now.minus(window);
         let (sum, n) = self
-            .visible()
-            .filter(|s| s.at > from)
+            .within(window)
             .fold((0.0, 0_u32), |(sum, n), s| (sum + s.totals.gauge(gauge), n + 1));
         (n > 0).then(|| sum / f64::from(n))
     }
@@ -264,8 +271,7 @@ impl Metrics {
     /// `max_over_time(gauge[window])`.
     #[must_use]
     pub fn gauge_max(&self, gauge: Gauge, window: Duration) -> Option<f64> {
-        let from = self.now.minus(window);
-        self.visible().filter(|s| s.at > from).map(|s| s.totals.gauge(gauge)).max_by(f64::total_cmp)
+        self.within(window).map(|s| s.totals.gauge(gauge)).max_by(f64::total_cmp)
     }
 
     /// Whether anything was counted between the last two samples although requests are in flight.

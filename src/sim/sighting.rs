@@ -9,7 +9,7 @@ use crate::observe::{
     FROZEN_AFTER, Gate, Inventory, LatencySignals, Missing, Observation, PoolInventory, Signal,
     Traffic,
 };
-use crate::units::{Gpus, Millis, PerSecond, Percentile, Replicas, Role, Share, Tokens};
+use crate::units::{Gpus, Millis, PerSecond, Percentile, Replicas, Role, Share, Timestamp, Tokens};
 
 /// How a planner asks.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -95,9 +95,47 @@ fn gate(sight: &Sight, view: &View<'_>) -> Gate {
     let still = |since: &SimTime| {
         newest.is_some_and(|at| u128::from(at.since(*since)) >= FROZEN_AFTER.as_nanos())
     };
+    // Its age by the clock of the source, taken from the policy's, as the real observer does it: a
+    // policy whose clock was set does not take samples for old or young.
+    let age = |at: SimTime| view.metrics.now().timestamp().as_millis() - at.timestamp().as_millis();
+    let moment =
+        |at: SimTime| Timestamp::from_millis(view.timestamp().as_millis() - age(at).max(0));
     Gate {
-        at: newest.map(SimTime::timestamp),
-        frozen: view.metrics.frozen_since().filter(still).map(SimTime::timestamp),
+        at: newest.map(moment),
+        frozen: view.metrics.frozen_since().filter(still).map(moment),
         ..Gate::open(view.timestamp(), sight.max_age)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::sim::fixture::{Load, Source};
+
+    #[test]
+    fn a_clock_that_was_set_does_not_make_samples_old_or_young() {
+        let load = Load { rps: 10.0, inflight: 5, ..Load::default() };
+        let mut moving = Source::new();
+        moving.run(600, &load);
+        let mut still = moving.clone();
+        still.run(600, &Load { inflight: 5, ..Load::default() });
+        let pools = BTreeMap::new();
+        let sight = Sight {
+            window: Duration::from_secs(60),
+            percentile: Percentile::new(95.0).unwrap(),
+            max_age: Duration::from_secs(30),
+        };
+        for (source, truly, frozen) in [(&mut moving, 600, false), (&mut still, 1200, true)] {
+            for by_clock in [truly - 300, truly, truly + 3600] {
+                let now = SimTime::from_millis(by_clock * 1000);
+                let view = View { now, metrics: source.up(), pools: &pools, engines: &[] };
+                let gate = gate(&sight, &view);
+                assert_eq!(gate.at, Some(now.timestamp()), "{by_clock}: as new as can be");
+                let since = now.timestamp().minus(Duration::from_secs(600));
+                assert_eq!(gate.frozen, frozen.then_some(since), "{by_clock}");
+            }
+        }
     }
 }

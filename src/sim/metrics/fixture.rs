@@ -35,7 +35,7 @@ pub(crate) struct Load {
 }
 
 /// A Prometheus that has scraped what it was told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Source {
     metrics: Metrics,
     totals: Totals,

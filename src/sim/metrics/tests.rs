@@ -68,3 +68,14 @@ fn old_samples_are_forgotten_and_a_whole_window_stays() {
     }
     assert!((13..=15).contains(&metrics.samples.len()), "{}", metrics.samples.len());
 }
+
+#[test]
+fn a_window_longer_than_all_time_holds_the_first_sample() {
+    let metrics = filled(30, 50);
+    let window = Duration::from_secs(60);
+    // Nothing was counted before the first sample, so that nothing is added for it.
+    assert_eq!(metrics.increase(Counter::Started, window), Some(300.0));
+    assert_eq!(metrics.window(window).map(|w| (w.0.at, w.2)), Some((SimTime::ZERO, 7)));
+    // A window is open at its beginning, as that of Prometheus.
+    assert_eq!(metrics.window(Duration::from_secs(30)).map(|w| w.2), Some(6));
+}

@@ -42,7 +42,8 @@ pub(super) struct Fleet {
     serving: BTreeMap<Role, Vec<usize>>,
     starting: BTreeMap<Role, Vec<usize>>,
     draining: BTreeMap<Role, Vec<usize>>,
-    slowed: BTreeMap<Role, usize>,
+    /// By the fault that does it: the worker, and how many times as long it takes.
+    slowed: BTreeMap<usize, (usize, f64)>,
 }
 
 impl Fleet {
@@ -175,15 +176,25 @@ impl Fleet {
         PoolView { desired: ready + starting, ready, starting, draining, pending }
     }
 
-    /// The worker that a fault slows down, or the one that it did.
-    pub(super) fn slowed(&mut self, role: Role, begins: bool) -> Option<usize> {
-        if begins {
-            let worker = *self.serving(role).first()?;
-            self.slowed.insert(role, worker);
-            Some(worker)
-        } else {
-            self.slowed.remove(&role)
+    /// A fault slows down the worker of a role that has served longest. Faults on the same worker
+    /// add up.
+    pub(super) fn slow_down(&mut self, fault: usize, role: Role, factor: f64) {
+        if let Some(worker) = self.serving(role).first().copied() {
+            self.slowed.insert(fault, (worker, factor));
+            self.set_pace(worker);
         }
+    }
+
+    /// The fault is over.
+    pub(super) fn speed_up(&mut self, fault: usize) {
+        if let Some((worker, _)) = self.slowed.remove(&fault) {
+            self.set_pace(worker);
+        }
+    }
+
+    fn set_pace(&mut self, worker: usize) {
+        let of_worker = self.slowed.values().filter(|(slowed, _)| *slowed == worker);
+        self.workers[worker].engine.slow = of_worker.map(|(_, factor)| factor).product();
     }
 
     /// Mean and largest share of KV memory in use, over the serving workers that generate.

@@ -78,7 +78,10 @@ struct World<'a> {
     metrics: Metrics,
     /// What stale scrapes bring.
     frozen: Option<Box<Totals>>,
-    gap: bool,
+    /// Gaps that are under way.
+    gaps: u32,
+    /// Faults under way that make scrapes stale.
+    stale: u32,
     /// What the policy's clock is ahead, seconds.
     clock_ahead: i64,
     done: Done,
@@ -105,7 +108,8 @@ impl<'a> World<'a> {
             totals: Totals::default(),
             metrics: Metrics::new(config.retention, config.scrape_delay),
             frozen: None,
-            gap: false,
+            gaps: 0,
+            stale: 0,
             clock_ahead: 0,
             done: Done::default(),
             inflight: 0,
@@ -514,7 +518,7 @@ impl<'a> World<'a> {
 
     fn scrape(&mut self) {
         self.agenda.add(self.now.plus(self.config.scrape_interval), What::Scrape);
-        if self.gap {
+        if self.gaps > 0 {
             return;
         }
         if let Some(frozen) = &self.frozen {
@@ -534,7 +538,7 @@ impl<'a> World<'a> {
     }
 
     fn tick(&mut self, policy: &mut dyn Policy) {
-        self.metrics.look(self.now, !self.gap);
+        self.metrics.look(self.now, self.gaps == 0);
         let pools: BTreeMap<Role, PoolView> =
             self.config.pools.keys().map(|role| (*role, self.fleet.pool(*role))).collect();
         let engines = self.fleet.views();
@@ -571,13 +575,19 @@ impl<'a> World<'a> {
 
     fn fault(&mut self, index: usize, begins: bool) {
         match self.config.faults[index] {
-            Fault::MetricsGap { .. } => self.gap = begins,
+            Fault::MetricsGap { .. } => self.gaps = counted(self.gaps, begins),
             Fault::StaleMetrics { .. } => {
-                self.frozen = begins.then(|| Box::new(self.totals.clone()));
+                self.stale = counted(self.stale, begins);
+                self.frozen = match self.frozen.take().filter(|_| self.stale > 0) {
+                    None if self.stale > 0 => Some(Box::new(self.totals.clone())),
+                    kept => kept,
+                };
             }
             Fault::SlowEngine { role, factor, .. } => {
-                if let Some(worker) = self.fleet.slowed(role, begins) {
-                    self.fleet.workers[worker].engine.slow = if begins { factor } else { 1.0 };
+                if begins {
+                    self.fleet.slow_down(index, role, factor);
+                } else {
+                    self.fleet.speed_up(index);
                 }
             }
             Fault::LostWorker { role, at: _ } => {
@@ -596,6 +606,11 @@ impl<'a> World<'a> {
         self.summary.gpu_nanos += self.fleet.gpu_nanos_left(end);
         self.summary
     }
+}
+
+/// How many faults are under way once one of them begins or ends.
+const fn counted(under_way: u32, begins: bool) -> u32 {
+    if begins { under_way.saturating_add(1) } else { under_way.saturating_sub(1) }
 }
 
 fn index(id: u32) -> usize {

@@ -369,7 +369,8 @@ fn a_request_that_no_engine_can_hold_is_refused() {
     let config =
         SimConfig::new([(Role::Decode, pool(&reader(0.1, EngineLimits::default()), 1))].into());
     let error = simulate(&config, &mut load, &mut nothing(), &mut ()).unwrap_err();
-    assert!(error.to_string().contains("found") || error.to_string().contains("decode"), "{error}");
+    let text = "simulate a fleet of decode: expected prefill and decode, or aggregated";
+    assert_eq!(error.to_string(), text);
 }
 
 #[test]
@@ -430,4 +431,131 @@ fn a_slow_engine_and_a_lost_one_are_felt() {
     assert!((1..200).contains(&gone), "{gone}");
     let back = lost.fleet.iter().rfind(|f| f.1 == Role::Decode).unwrap().2;
     assert_eq!((back.ready, back.starting), (2, 0), "another one came in its place");
+}
+
+#[test]
+fn faults_that_overlap_end_with_the_last_of_them() {
+    let s = |s: u64| SimTime::from_millis(s * 1000);
+    let requests = mixed(20.0, 4_000);
+    let mut config = shipped(2, 2);
+    config.faults = vec![
+        Fault::MetricsGap { from: s(40), to: s(100) },
+        Fault::MetricsGap { from: s(60), to: s(80) },
+        Fault::StaleMetrics { from: s(120), to: s(150) },
+        Fault::StaleMetrics { from: s(130), to: s(180) },
+    ];
+    let (mut up, mut started) = (Vec::new(), Vec::new());
+    let mut policy = Each(Duration::from_secs(10), |view: &View<'_>| {
+        up.push((view.now.as_secs(), view.metrics.is_up()));
+        started.push((
+            view.now.as_secs(),
+            view.metrics.increase(Counter::Started, Duration::from_secs(11)),
+        ));
+        Orders::default()
+    });
+    run(&config, &requests, &mut policy);
+    for (at, is_up) in up {
+        assert_eq!(is_up, !(40.0..100.0).contains(&at), "{at}");
+    }
+    for (at, increase) in started.into_iter().filter(|s| s.0 >= 140.0 && s.0 < 180.0) {
+        assert_eq!(increase, Some(0.0), "{at}");
+    }
+}
+
+#[test]
+fn an_engine_that_is_slowed_twice_is_as_slow_as_both_make_it() {
+    let s = |s: u64| SimTime::from_millis(s * 1000);
+    // One prompt of a second at a time, far apart.
+    let requests: Vec<Request> = [0, 20, 40, 60]
+        .map(|at| Request {
+            at: Timestamp::from_millis(at * 1000),
+            isl: 10_000,
+            osl: 1,
+            prefix_hit: None,
+        })
+        .into();
+    let slow = |factor, from, to| Fault::SlowEngine { role: Role::Prefill, factor, from, to };
+    let mut config = queue(1);
+    config.faults = vec![slow(2.0, s(10), s(50)), slow(3.0, s(30), s(70))];
+    let (kept, _) = run(&config, &requests, &mut nothing());
+    for (ended, times) in kept.ended.iter().zip([1.0, 2.0, 6.0, 3.0]) {
+        assert_close(ended.ttft_ms().unwrap() / 1e3, times);
+    }
+}
+
+#[test]
+fn an_aggregated_fleet_answers_everything_and_conserves_tokens() {
+    let mut requests = mixed(5.0, 2_000);
+    let tokens: u32 = requests.iter().map(|r| r.osl).sum();
+    // One more long after the others, so that a scrape sees all of their tokens.
+    requests.push(Request { at: Timestamp::from_millis(1_000_000), ..requests[0] });
+    let profile = library::get(library::DEFAULT).unwrap();
+    let truth =
+        Arc::new(EngineTruth::new(&profile, EngineLimits::default(), TruthOptions::default()));
+    let day = Duration::from_secs(3000);
+    let mut config = SimConfig::new([(Role::Aggregated, pool(&truth, 3))].into());
+    config.retention = day;
+    let mut counted = 0.0;
+    let mut look = Each(Duration::from_secs(5), |view: &View<'_>| {
+        let of = |family| view.metrics.observations(family, day).unwrap_or(0.0);
+        counted = of(Family::Ttft) + of(Family::Itl);
+        Orders::default()
+    });
+    let (kept, summary) = run(&config, &requests, &mut look);
+    assert_eq!((kept.ended.len(), summary.requests), (2_001, 2_001));
+    for e in &kept.ended {
+        assert_eq!(e.end, End::Complete);
+        assert!(e.first.is_some_and(|first| e.arrived < first && first <= e.at), "{e:?}");
+    }
+    assert!((counted - f64::from(tokens)).abs() < 400.0, "{counted} of {tokens}");
+}
+
+#[test]
+fn a_drained_worker_is_killed_at_its_limit() {
+    let requests = [0, 1].map(|ms| Request {
+        at: Timestamp::from_millis(ms),
+        isl: 100,
+        osl: 8_000,
+        prefix_hit: None,
+    });
+    let ends = |drain_limit| {
+        let mut config = shipped(1, 2);
+        for pool in config.pools.values_mut() {
+            pool.drain_limit = drain_limit;
+        }
+        let mut policy = Each(Duration::from_secs(10), |_: &View<'_>| {
+            let mut orders = Orders::default();
+            orders.want(Role::Decode, 1, "too many");
+            orders
+        });
+        let (kept, _) = run(&config, &requests, &mut policy);
+        let lost: Vec<_> = kept.ended.iter().filter(|e| e.end == End::Lost).map(|e| e.at).collect();
+        (kept.ended.len(), lost)
+    };
+    assert_eq!(ends(None), (2, vec![]));
+    assert_eq!(ends(Some(Duration::from_secs(5))), (2, vec![SimTime::from_millis(15_000)]));
+    assert_eq!(ends(Some(Duration::from_secs(3000))), (2, vec![]), "it is done before");
+}
+
+#[test]
+fn the_time_to_hand_a_cache_over_is_waited_for_before_the_first_token() {
+    let requests: Vec<Request> = (0..10)
+        .map(|s| Request {
+            at: Timestamp::from_millis(s * 10_000),
+            isl: 500,
+            osl: 20,
+            prefix_hit: None,
+        })
+        .collect();
+    let play = |kv_transfer| {
+        let config = SimConfig { kv_transfer, ..shipped(1, 1) };
+        run(&config, &requests, &mut nothing()).0.ended
+    };
+    let without = play(Duration::ZERO);
+    let with = play(Duration::from_millis(250));
+    assert_eq!(with.len(), 10);
+    for (a, b) in without.iter().zip(&with) {
+        assert!((b.ttft_ms().unwrap() - a.ttft_ms().unwrap() - 250.0).abs() < 0.01, "{a:?} {b:?}");
+        assert!((b.itl_ms().unwrap() - a.itl_ms().unwrap()).abs() < 0.01, "{a:?} {b:?}");
+    }
 }
