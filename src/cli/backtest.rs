@@ -16,6 +16,30 @@ use super::traces::TraceArgs;
 use crate::backtest::policy::PolicySpec;
 use crate::backtest::{RunResult, fill_regrets, report};
 
+/// The flags of one scenario, which a suite has in its file. The group of a struct that takes in
+/// another one holds none of its own flags, so that those of the fleet are named.
+const OF_ONE_SCENARIO: [&str; 19] = [
+    "TraceArgs",
+    "Promise",
+    "startup",
+    "startup_cv",
+    "startup_failing",
+    "startup_stuck",
+    "initial",
+    "seed",
+    "router",
+    "kv_transfer",
+    "drain_limit",
+    "prefill_factor",
+    "decode_factor",
+    "attention_share",
+    "max_kv_tokens",
+    "resume_last",
+    "scrape_interval",
+    "scrape_delay",
+    "faults",
+];
+
 /// Plays policies on traces in simulated fleets and compares them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -23,7 +47,7 @@ pub(super) struct Args {
     #[command(flatten)]
     scenario: Scenario,
     /// A file with policies and scenarios, in place of the flags of one.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["TraceArgs", "Fleet", "Promise"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = OF_ONE_SCENARIO)]
     suite: Option<PathBuf>,
     /// The directory that `{dir}` stands for in a suite; the suite's own without it.
     #[arg(long, value_name = "DIR", requires = "suite")]

@@ -200,7 +200,7 @@ fn a_trace_is_refused_at_its_line() {
     // Milliseconds since 1970 would be 28 million idle minutes, of which one has a request.
     let (_kept, path) = file("t.csv", format!("{head}1700000000000,5,5\n"));
     predict(&["--trace", &path])
-        .refused(2, &[&path, "at most 100000 intervals of 1m", "hint: count the times from"]);
+        .refused(2, &[&path, "line 2", "more than 366 days", "subtract the first time"]);
     predict(&["--trace", "/"]).refused(2, &["directory"]);
     let (_kept, path) = file("t.csv", "");
     predict(&["--trace", &path]).refused(2, &["empty"]);
