@@ -2,10 +2,10 @@
 
 use super::standing::{HOLDS, MARGINS, ROOFS};
 
-/// Cost over that of the first rule, and share of late requests, of each rule: the mean over 78
-/// stretches of one to six hours of six traces (ServeGen m-large, m-small and mm-image, Azure 2023
-/// conversations, a synthetic one and an on-off one), prompts and outputs apart, with a start-up of
-/// 60 s. One row is one hold and one margin; in it are the roofs.
+/// Cost over that of the first rule, and share of late requests, of each rule: the mean over 39
+/// stretches of one to six hours, prompts and outputs apart (78 series), with a start-up of 60 s: D1 to
+/// D8 of docs/results.md, and parts of ServeGen m-large, m-small and mm-image and of Azure's
+/// conversations of 2023. One row is one hold and one margin; in it are the roofs.
 #[rustfmt::skip]
 pub(super) const PRIOR: [[(f64, f64); ROOFS.len()]; HOLDS.len() * MARGINS.len()] = [
     [(1.00, 0.1111), (1.00, 0.1111), (1.00, 0.1111), (1.00, 0.1111)],

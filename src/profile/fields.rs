@@ -109,7 +109,8 @@ fn json_column(value: &Value) -> Column {
     Column::Numbers(numbers)
 }
 
-pub(super) fn kind(value: &Value) -> &'static str {
+/// What a JSON value is, for messages.
+pub(crate) const fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",

@@ -33,6 +33,7 @@ pub use answer::{Answer, Assumption, Axis, Outside};
 pub use decode::DecodeSurface;
 pub use engine::EngineProfile;
 pub use error::ProfileError;
+pub(crate) use fields::kind;
 pub use lint::{Finding, lint};
 pub use prefill::{PrefillCurve, ServiceFit};
 pub use source::{FILE_NAMES, ProfileFile, ProfileFiles};

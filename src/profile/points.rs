@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::engine::EngineProfile;
 use super::error::ProfileError;
-use super::fields::kind;
+use super::kind;
 use crate::units::Tokens;
 
 /// The fields of a point of each role, in the order of [`EngineProfile::from_points`].

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use crate::profile::kind;
+
 /// What is wrong with a line, by field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wrong {
@@ -98,17 +100,6 @@ fn is_unknown(token: &str) -> bool {
     let is_number = token.bytes().all(|b| !b.is_ascii_alphabetic() || matches!(b, b'e' | b'E'));
     matches!(token, "NaN" | "Infinity" | "-Infinity")
         || is_number && token.parse().is_ok_and(f64::is_infinite)
-}
-
-const fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }
 
 /// An object with the path that leads to it.
