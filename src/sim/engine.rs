@@ -32,6 +32,8 @@ pub(super) struct Job {
     pub(super) cached: u32,
     /// Tokens to make.
     pub(super) steps: u32,
+    /// When it made its last one, of a sequence that was put back.
+    pub(super) stopped: Option<SimTime>,
 }
 
 impl Job {
@@ -90,16 +92,19 @@ pub(super) struct Done {
     pub(super) tokens: u64,
     /// Time between two of them, ns.
     pub(super) gap: u64,
+    /// The same of each sequence that goes on after it was put back, ns.
+    pub(super) resumed: Vec<u64>,
     /// How long the engine worked, ns.
     pub(super) busy: u64,
 }
 
 impl Done {
     fn clear(&mut self) {
-        let Self { first, finished, prefilled, tokens, gap, busy } = self;
+        let Self { first, finished, prefilled, tokens, gap, resumed, busy } = self;
         first.clear();
         finished.clear();
         prefilled.clear();
+        resumed.clear();
         (*tokens, *gap, *busy) = (0, 0, 0);
     }
 }
@@ -241,7 +246,8 @@ impl Engine {
 
     /// Begins the next pass, if there is anything to do; answers when it ends.
     pub(super) fn begin(&mut self, now: SimTime) -> Option<SimTime> {
-        self.make_room();
+        // As in vLLM, a pass that puts back takes nothing on.
+        let put_back = self.make_room(now);
         let limits = self.truth.limits();
         let generating = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
         let mut budget = limits.max_num_batched_tokens.saturating_sub(generating);
@@ -249,7 +255,7 @@ impl Engine {
             reading.chunk = (reading.job.prefill - reading.done).min(budget);
             budget -= reading.chunk;
         }
-        while budget > 0 {
+        while budget > 0 && !put_back {
             if self.waiting.is_empty() {
                 self.waiting.extend(self.put_back.pop_front());
             }
@@ -282,7 +288,9 @@ impl Engine {
         let prefill = self.truth.prefill(chunks);
         let millis = (prefill + self.truth.iteration(batch, self.kv_running)) * self.slow;
         let nanos = nanos_of_millis(millis);
-        let count = if self.reading.is_empty() { self.passes_alike(batch) } else { 1 };
+        // A first token is told when it is made, so its pass is one of its own.
+        let alike = self.reading.is_empty() && self.joined.is_empty();
+        let count = if alike { self.passes_alike(batch) } else { 1 };
         self.last_pass = Some(PassView {
             prefill_tokens: self.reading.iter().map(|r| u64::from(r.chunk)).sum(),
             decode_requests: batch,
@@ -312,17 +320,18 @@ impl Engine {
         }));
     }
 
-    /// Puts the newest sequences back until one more token for each fits.
-    fn make_room(&mut self) {
+    /// Puts the newest sequences back until one more token for each fits; answers whether it had to.
+    fn make_room(&mut self, now: SimTime) -> bool {
+        let before = self.preempted;
         loop {
             let n = u64::try_from(self.running.len()).unwrap_or(u64::MAX);
             let needed = self.kv() + n * (self.truth.kv_slack() + 1);
             if n < 2 || needed <= self.truth.max_kv_tokens() {
-                return;
+                return self.preempted > before;
             }
             let Some(newest) = self.running.iter().map(|Reverse(r)| *r).max_by_key(|r| r.taken)
             else {
-                return;
+                return self.preempted > before;
             };
             self.running.retain(|Reverse(r)| r.taken != newest.taken);
             self.preempted += 1;
@@ -334,6 +343,7 @@ impl Engine {
                 prefill: u32::try_from(held).unwrap_or(u32::MAX),
                 cached: 0,
                 steps: u32::try_from(left).unwrap_or(u32::MAX),
+                stopped: Some(now),
             };
             self.unread += u64::from(job.prefill);
             self.waiting_kv += job.kv();
@@ -355,8 +365,7 @@ impl Engine {
         done.busy = pass.nanos.saturating_mul(pass.count);
         done.gap = pass.nanos;
         done.tokens = batch * pass.count - joined;
-        let first = pass.start.plus_nanos(pass.nanos);
-        done.first.extend(self.joined.drain(..).map(|id| (id, first)));
+        done.first.extend(self.joined.drain(..).map(|id| (id, pass.end())));
         while let Some(Reverse(r)) = self.running.peek().copied() {
             if r.end > self.iteration {
                 break;
@@ -384,11 +393,14 @@ impl Engine {
                 done.prefilled.push(job.id);
                 continue;
             }
-            // The pass that read the end of the prompt makes the first token.
-            done.first.push((job.id, now));
+            // The pass that read the end of the prompt makes the first token, or the next one.
+            match job.stopped {
+                None => done.first.push((job.id, now)),
+                Some(at) => done.resumed.push(now.since(at)),
+            }
             if job.steps > 1 {
                 let prefill = job.prefill + 1;
-                self.run(Job { prefill, steps: job.steps - 1, ..job });
+                self.run(Job { prefill, steps: job.steps - 1, stopped: None, ..job });
             } else {
                 done.finished.push(job.id);
             }

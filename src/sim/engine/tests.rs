@@ -26,11 +26,11 @@ fn engine(limits: EngineLimits, kv: u64, generates: bool, resume: Resume) -> Eng
 }
 
 fn prompt(id: u32, prefill: u32, steps: u32) -> Job {
-    Job { id, prefill, cached: 0, steps }
+    Job { id, prefill, cached: 0, steps, stopped: None }
 }
 
 fn handed_over(id: u32, kv: u32, steps: u32) -> Job {
-    Job { id, prefill: 0, cached: kv, steps }
+    Job { id, prefill: 0, cached: kv, steps, stopped: None }
 }
 
 /// Requests with a time in ms.

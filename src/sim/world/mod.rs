@@ -268,14 +268,14 @@ impl<'a> World<'a> {
         let hit = request.prefix_hit.unwrap_or(0).min(request.isl.saturating_sub(1));
         let prefill = request.isl.max(1);
         let steps = if self.entry == Role::Aggregated { request.osl } else { 0 };
-        let job = Job { id, prefill, cached: 0, steps };
+        let job = Job { id, prefill, cached: 0, steps, stopped: None };
         self.route(self.entry, job, hit);
         Ok(())
     }
 
     fn deliver(&mut self, id: u32) {
         let Request { isl, osl, .. } = self.flights[index(id)].request;
-        let job = Job { id, prefill: 0, cached: isl.max(1), steps: osl };
+        let job = Job { id, prefill: 0, cached: isl.max(1), steps: osl, stopped: None };
         self.route(Role::Decode, job, 0);
     }
 
@@ -345,6 +345,9 @@ impl<'a> World<'a> {
         self.totals.busy[role_index(w.role)] += done.busy;
         if done.tokens > 0 {
             self.totals.itl.observe(done.gap as f64 / 1e9, done.tokens);
+        }
+        for gap in &done.resumed {
+            self.totals.itl.observe(*gap as f64 / 1e9, 1);
         }
         for &(id, at) in &done.first {
             self.first_token(id, at);

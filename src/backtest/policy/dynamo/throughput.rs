@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::budget::{Band, Guard, Lane, clamp_pair, fit_pair, guard_pair, guard_single};
-use super::predict::Predictor;
+use super::predict::{Kind, Predictor};
 use crate::sim::{Counter, Family, Metrics};
 use crate::units::ceil_to_u32;
 
@@ -30,8 +30,8 @@ pub(super) struct Forecast {
 }
 
 impl Forecast {
-    pub(super) fn new(interval: Duration, kalman: bool) -> Self {
-        let predictor = || Predictor::v16(kalman);
+    pub(super) fn new(interval: Duration, kind: Kind) -> Self {
+        let predictor = || Predictor::v16(kind);
         let (requests, isl, osl) = (predictor(), predictor(), predictor());
         Self { interval, requests, isl, osl, shape: None }
     }
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn what_started_counts_and_an_idle_interval_keeps_the_lengths() {
         let mut source = Source::new();
-        let mut f = Forecast::new(T, false);
+        let mut f = Forecast::new(T, Kind::Last);
         // PR41: admitted, not completed.
         source.run(60, &Load { finished: 0.2, ..load(2.0) });
         let busy = f.observe(source.up()).unwrap();
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn idleness_before_the_first_request_and_half_an_answer_teach_nothing() {
         let mut source = Source::new();
-        let mut f = Forecast::new(T, false);
+        let mut f = Forecast::new(T, Kind::Last);
         source.run(60, &Load::default());
         assert_eq!(f.observe(source.up()), None, "LP07");
         // PR03: requests, and none of them has ended.

@@ -6,10 +6,9 @@
 //!
 //! * Every 180 s: requests that *finished*, their mean lengths and latencies; corrections; the three
 //!   predictors; size; clamp to the budget; write. No cap on the step, no hold, no lead time.
-//! * Predictor: Kalman with its defaults, or the last value (`kalman=0`). The shipped default is
-//!   pmdarima's `auto_arima`, whose order is frozen on the first five points; it is other people's
-//!   library and is not reproduced. On a noisy diurnal day it was off by 51 % where Kalman was by 2.3 %
-//!   and the last value by 2.8 % (1.8 #13), so both choices flatter it.
+//! * Predictor: Kalman with its defaults, the last value, or what its shipped default, ARIMA, mostly
+//!   comes down to (`predictor`). On a noisy diurnal day ARIMA was off by 51 % where Kalman was by
+//!   2.3 % and the last value by 2.8 % (1.8 #13).
 //! * A decision is dropped while any pool is not ready (1.7): while a pod starts, nothing goes up or
 //!   down.
 //! * `min_endpoint` is the smaller minimum of the two pools, at least 1. A count is capped by the
@@ -25,7 +24,7 @@ use std::time::Duration;
 
 use super::super::known::{Knob, Knobs, Known};
 use super::super::spec::PolicyError;
-use super::predict::Predictor;
+use super::predict::{Kind, PREDICTOR, Predictor};
 use crate::backtest::Setting;
 use crate::plan::compat::{
     Corrections, Dynamo09Input, Dynamo09Observed, correct_dynamo_09, size_dynamo_09,
@@ -46,13 +45,7 @@ pub(in crate::backtest::policy) const V09: Known = Known {
             sweep: &[30.0, 60.0, 120.0, 180.0, 300.0],
             range: (10.0, 3600.0),
         },
-        Knob {
-            name: "kalman",
-            default: 1.0,
-            about: "1 predicts by its Kalman filter, 0 by the last value",
-            sweep: &[0.0, 1.0],
-            range: (0.0, 1.0),
-        },
+        PREDICTOR,
         Knob {
             name: "correction",
             default: 1.0,
@@ -87,7 +80,7 @@ fn build(knobs: &Knobs, setting: &Setting) -> Result<Box<dyn Policy>, PolicyErro
             source: Box::new(source),
         }
     };
-    let predictor = || Predictor::v09(knobs.on("kalman"));
+    let predictor = || Predictor::v09(Kind::of(knobs));
     Ok(Box::new(V09Planner {
         prefill: DynamoPrefill::new(&prefill.engine).map_err(unread(Role::Prefill))?,
         decode: DynamoDecode::new(&decode.engine).map_err(unread(Role::Decode))?,
@@ -230,7 +223,7 @@ mod tests {
 
     #[test]
     fn it_answers_the_golden_counts_from_what_finished() {
-        let mut planner = policy("dynamo-0.9:kalman=0,correction=0", &pair());
+        let mut planner = policy("dynamo-0.9:predictor=0,correction=0", &pair());
         let mut f = fleet(2, 2);
         f.source.run(180, &load(111.0));
         f.now = 180;
@@ -243,7 +236,7 @@ mod tests {
         let mut f = fleet(7, 3);
         f.source.run(180, &load(30.0));
         f.now = 180;
-        let mut planner = policy("dynamo-0.9:kalman=0,correction=0", &pair());
+        let mut planner = policy("dynamo-0.9:predictor=0,correction=0", &pair());
         assert_eq!(wanted(&f.step(planner.as_mut()), Role::Prefill), Some(2));
     }
 
@@ -262,7 +255,7 @@ mod tests {
 
     #[test]
     fn an_outage_is_a_valid_zero_and_idleness_is_no_reason_to_shrink() {
-        let mut planner = policy("dynamo-0.9:kalman=0,correction=0", &pair());
+        let mut planner = policy("dynamo-0.9:predictor=0,correction=0", &pair());
         let mut f = fleet(7, 3);
         f.source.run(180, &load(111.0)).run(400, &Load::default());
         f.now = 580;
@@ -276,7 +269,7 @@ mod tests {
     #[test]
     fn a_late_ttft_changes_nothing_and_a_slow_itl_adds_decode() {
         let counts = |ttft, itl| {
-            let mut planner = policy("dynamo-0.9:kalman=0", &pair());
+            let mut planner = policy("dynamo-0.9:predictor=0", &pair());
             let mut f = fleet(7, 3);
             f.source.run(180, &Load { ttft, itl, ..load(111.0) });
             f.now = 180;

@@ -4,8 +4,8 @@
 //! As built:
 //!
 //! * Throughput loop, every 180 s: requests *started* and mean lengths, predicted one interval ahead
-//!   (Kalman or last value; the shipped default, ARIMA frozen on five points, is not reproduced and
-//!   would serve it worse), over what one engine takes on; at most 8 replicas a step; floors; budget.
+//!   (Kalman, the last value, or what the shipped default, ARIMA with an order chosen on five points,
+//!   mostly comes down to), over what one engine takes on; at most 8 replicas a step; floors; budget.
 //! * Load loop, every 5 s: one replica more when *every* engine is late, one fewer when every engine
 //!   passes the check of consolidation.
 //! * Both: the throughput result is the least that the load loop asks for.
@@ -27,6 +27,7 @@ use super::super::spec::PolicyError;
 use super::budget::{Band, Guard, Lane};
 use super::capacity::Engine;
 use super::load::{Goal, LoadLoop, Verdict};
+use super::predict::{Kind, PREDICTOR};
 use super::throughput::{Demand, Forecast, Lanes};
 use crate::backtest::Setting;
 use crate::sim::{Orders, Policy, PoolView, SimTime, View};
@@ -46,13 +47,6 @@ const INTERVAL: Knob = Knob {
     about: "throughput_adjustment_interval_seconds",
     sweep: &[60.0, 180.0, 600.0],
     range: (10.0, 3600.0),
-};
-const KALMAN: Knob = Knob {
-    name: "kalman",
-    default: 1.0,
-    about: "1 predicts by its Kalman filter, 0 by the last value",
-    sweep: &[0.0, 1.0],
-    range: (0.0, 1.0),
 };
 const CAP: Knob = Knob {
     name: "cap",
@@ -80,7 +74,7 @@ pub(in crate::backtest::policy) const THROUGHPUT: Known = Known {
     name: "dynamo-1.6-throughput",
     about: "the planner of Dynamo 1.6.1, throughput loop alone",
     source: "NVIDIA Dynamo 1.6.1, dynamo/planner/core/throughput_scaling.py",
-    knobs: &[TARGET, INTERVAL, KALMAN, CAP],
+    knobs: &[TARGET, INTERVAL, PREDICTOR, CAP],
     frontier: "target",
     build: |knobs, setting| build(knobs, setting, true, false),
 };
@@ -98,7 +92,7 @@ pub(in crate::backtest::policy) const MIXED: Known = Known {
     name: "dynamo-1.6",
     about: "the planner of Dynamo 1.6.1, both loops, SLA target",
     source: "NVIDIA Dynamo 1.6.1, dynamo/planner/core",
-    knobs: &[TARGET, INTERVAL, EVERY, KALMAN, CAP, SENSITIVITY],
+    knobs: &[TARGET, INTERVAL, EVERY, PREDICTOR, CAP, SENSITIVITY],
     frontier: "target",
     build: |knobs, setting| build(knobs, setting, true, true),
 };
@@ -135,7 +129,7 @@ fn build(
         throughput: throughput.then(|| Every {
             interval,
             next: SimTime::from_start(interval),
-            state: Forecast::new(interval, knobs.on("kalman")),
+            state: Forecast::new(interval, Kind::of(knobs)),
         }),
         load: load.then(|| Every {
             interval: every,

@@ -42,7 +42,7 @@ fn serve(f: &mut Fleet, queue: u64, running: u32) {
 
 #[test]
 fn throughput_sizes_for_what_started_eight_at_a_time() {
-    let mut p = policy("dynamo-1.6-throughput:kalman=0", &pair());
+    let mut p = policy("dynamo-1.6-throughput:predictor=0", &pair());
     let mut f = fleet(1, 1);
     f.source.run(180, &Load { finished: 20.0, ..load(222.0) });
     f.now = 180;
@@ -62,7 +62,7 @@ fn throughput_sizes_for_what_started_eight_at_a_time() {
 
 #[test]
 fn an_outage_holds_and_idleness_shrinks() {
-    let mut p = policy("dynamo-1.6-throughput:kalman=0", &pair());
+    let mut p = policy("dynamo-1.6-throughput:predictor=0", &pair());
     let mut f = fleet(9, 4);
     f.source.run(180, &load(111.0));
     f.up = false;
@@ -82,7 +82,7 @@ fn an_outage_holds_and_idleness_shrinks() {
 fn the_budget_is_never_exceeded() {
     let mut setting = pair();
     setting.budget = Some(Gpus::new(8));
-    let mut p = policy("dynamo-1.6-throughput:kalman=0", &setting);
+    let mut p = policy("dynamo-1.6-throughput:predictor=0", &setting);
     let mut f = fleet(2, 2);
     f.source.run(180, &load(222.0));
     f.now = 180;
@@ -150,7 +150,7 @@ fn an_engine_not_heard_blocks_both_roles() {
 
 #[test]
 fn the_throughput_result_is_the_floor_of_the_load_loop() {
-    let mut p = policy("dynamo-1.6:kalman=0", &pair());
+    let mut p = policy("dynamo-1.6:predictor=0", &pair());
     let mut f = fleet(7, 4);
     f.source.run(180, &load(111.0));
     for now in [175, 180, 185] {
