@@ -167,6 +167,7 @@ fn never<E>(error: SimError<Infallible>) -> PlayError<E> {
         SimError::TooLarge { index, isl, osl, max_kv_tokens } => {
             SimError::TooLarge { index, isl, osl, max_kv_tokens }
         }
+        SimError::OutOfOrder { index } => SimError::OutOfOrder { index },
         SimError::Pools { found } => SimError::Pools { found },
     })
 }

@@ -1,5 +1,6 @@
 //! `sla-planner backtest`: policies on traces, side by side; and `merge`, for what was run in shards.
 
+mod measured;
 mod runs;
 mod suite;
 
@@ -55,6 +56,9 @@ pub(super) struct Args {
     /// A policy to play, with its knobs; all known ones without it (docs/policies.md).
     #[arg(long = "policy", value_name = "POLICY")]
     policies: Vec<PolicySpec>,
+    /// Play the fixed fleets of this CSV, and set what came beside what was measured of them.
+    #[arg(long, value_name = "FILE", requires = "suite", conflicts_with_all = ["policies", "shard", "format"])]
+    measured: Option<PathBuf>,
     /// Start-up times to play.
     #[arg(long, value_name = "DURATIONS", value_delimiter = ',', value_parser = positive)]
     startups: Vec<Duration>,
@@ -100,6 +104,7 @@ const EXAMPLES: &str = "\
 Examples:
   sla-planner backtest --trace week.csv.gz --policy ours --policy static-best --policy oracle
   sla-planner backtest --trace week.csv.gz --startups 60s,120s --format html --out report.html
+  sla-planner backtest --suite suite.yaml --measured fleets.csv
   sla-planner backtest --suite suite.yaml --keep runs --shard 0/4
   sla-planner merge runs --format md";
 
@@ -122,8 +127,12 @@ fn shard(text: &str) -> Result<(usize, usize), String> {
 
 pub(super) fn main(args: &Args) -> Result<(), CliError> {
     args.output.out.check()?;
-    let plan = suite::plan(args)?;
+    let measured = args.measured.as_deref().map(measured::read).transpose()?;
+    let plan = suite::plan(args, measured.as_deref())?;
     let results = runs::play_all(args, plan)?;
+    if let Some(measured) = measured {
+        return args.output.out.tell(&measured::tell(&measured, &results));
+    }
     if args.shard.is_some() && args.output.out.is_printed() {
         super::talk(&format!("{} runs of this shard are kept", results.len()));
         return Ok(());

@@ -127,6 +127,11 @@ pub(super) fn failed(error: PlayError<TraceError>, trace: &Trace) -> CliError {
             ))
             .hint("take a profile of a larger engine, or shorten requests with --context-length")
         }
+        PlayError::Sim(SimError::OutOfOrder { index }) => CliError::bad_input(format!(
+            "{}: request {index} arrives before the one that precedes it",
+            trace.name
+        ))
+        .hint("sort the trace by its time"),
         PlayError::Sim(SimError::Pools { found }) => CliError::bad_input(format!(
             "a simulated fleet needs the pools prefill and decode, or aggregated; found {found}"
         )),

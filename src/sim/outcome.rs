@@ -152,6 +152,12 @@ pub enum SimError<E> {
         /// What one engine holds.
         max_kv_tokens: u64,
     },
+    /// A request that arrives before the one that came before it.
+    #[error("simulate request {index} of the trace: it arrives before the one that precedes it")]
+    OutOfOrder {
+        /// Which request, counted from 1.
+        index: u64,
+    },
     /// There is no pool that reads prompts, or none that generates.
     #[error("simulate a fleet of {found}: expected prefill and decode, or aggregated")]
     Pools {

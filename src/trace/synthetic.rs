@@ -11,7 +11,7 @@ pub use parse::SyntheticError;
 
 use std::time::Duration;
 
-use rand::{RngExt as _, SeedableRng as _};
+use rand::SeedableRng as _;
 use rand_distr::{Distribution as _, Exp1, Gamma, StandardNormal};
 use rand_pcg::Pcg64Mcg;
 
@@ -115,59 +115,30 @@ impl Shape {
         ("ramp", "a straight line: times=3"),
     ];
 
-    /// The factor at `t` seconds of `whole`.
-    fn factor(&self, t: f64, whole: f64) -> f64 {
+    /// The integral of the factor from the beginning to `t` of `whole` seconds: what the rate is
+    /// multiplied with for the requests that are expected until then.
+    fn until(&self, t: f64, whole: f64) -> f64 {
         let s = seconds_of;
+        let inside = |from: f64, lasting: f64| (t - from).clamp(0.0, lasting);
         match *self {
-            Self::Steady => 1.0,
+            Self::Steady => t,
             Self::Diurnal { amplitude, period } => {
-                1.0 + amplitude * (std::f64::consts::TAU * t / s(period)).sin()
+                let turn = std::f64::consts::TAU / s(period);
+                t + amplitude / turn * (1.0 - (turn * t).cos())
             }
-            Self::Step { at, times } => {
-                if t < s(at) {
-                    1.0
-                } else {
-                    times
-                }
-            }
+            Self::Step { at, times } => t + (times - 1.0) * (t - s(at)).max(0.0),
             Self::Square { on, off, low } => {
-                if t % (s(on) + s(off)) < s(on) {
-                    1.0
-                } else {
-                    low
-                }
+                let (on, off) = (s(on), s(off));
+                let cycles = (t / (on + off)).floor();
+                let rest = t - cycles * (on + off);
+                cycles * (on + low * off) + rest.min(on) + low * (rest - on).max(0.0)
             }
-            Self::Flash { at, times, lasting } => {
-                if (s(at)..s(at) + s(lasting)).contains(&t) {
-                    times
-                } else {
-                    1.0
-                }
-            }
+            Self::Flash { at, times, lasting } => t + (times - 1.0) * inside(s(at), s(lasting)),
             Self::Silence { at, lasting, times } => {
                 let back = s(at) + s(lasting);
-                if (s(at)..back).contains(&t) {
-                    0.0
-                } else if (back..back + 60.0).contains(&t) {
-                    times
-                } else {
-                    1.0
-                }
+                t - inside(s(at), s(lasting)) + (times - 1.0) * inside(back, 60.0)
             }
-            Self::Ramp { times } => 1.0 + (times - 1.0) * t / whole.max(1e-9),
-        }
-    }
-
-    /// The largest factor.
-    fn most(&self) -> f64 {
-        match *self {
-            Self::Steady => 1.0,
-            Self::Diurnal { amplitude, .. } => 1.0 + amplitude,
-            Self::Square { low, .. } => low.max(1.0),
-            Self::Step { times, .. }
-            | Self::Flash { times, .. }
-            | Self::Silence { times, .. }
-            | Self::Ramp { times } => times.max(1.0),
+            Self::Ramp { times } => t + (times - 1.0) * t * t / (2.0 * whole.max(1e-9)),
         }
     }
 }
@@ -178,18 +149,16 @@ impl Synthetic {
     pub fn requests(&self) -> Requests {
         let stream =
             |n: u64| Pcg64Mcg::seed_from_u64(self.seed.wrapping_mul(1_000_003).wrapping_add(n));
-        let most = self.rps * self.shape.most();
         // Gaps of a gamma law with this coefficient of variation, in means.
         let shape = 1.0 / (self.cv * self.cv).max(1e-6);
         let poisson = (self.cv - 1.0).abs() < 1e-9;
         let gamma = if poisson { None } else { Gamma::new(shape, 1.0 / shape).ok() };
         Requests {
             load: self.clone(),
-            most,
             gamma,
             now: 0.0,
+            due: 0.0,
             gaps: stream(11),
-            thinning: stream(12),
             prompts: stream(13),
             outputs: stream(14),
         }
@@ -200,13 +169,12 @@ impl Synthetic {
 #[derive(Clone, Debug)]
 pub struct Requests {
     load: Synthetic,
-    /// The largest rate.
-    most: f64,
     gamma: Option<Gamma<f64>>,
-    /// Seconds.
+    /// The last arrival, seconds.
     now: f64,
+    /// Requests expected until then.
+    due: f64,
     gaps: Pcg64Mcg,
-    thinning: Pcg64Mcg,
     prompts: Pcg64Mcg,
     outputs: Pcg64Mcg,
 }
@@ -227,28 +195,15 @@ impl LengthLaw {
 impl Iterator for Requests {
     type Item = Request;
 
-    /// Arrivals at the largest rate, of which each is kept with the share that the shape has then:
-    /// exact for Poisson arrivals of a rate that changes.
+    /// Gaps of mean one, in requests expected: exact for Poisson arrivals of a rate that changes, and
+    /// bursts keep their size where the rate is low.
     fn next(&mut self) -> Option<Request> {
-        let whole = seconds_of(self.load.duration);
-        if self.most <= 0.0 {
-            return None;
-        }
-        loop {
-            let gap: f64 = match &self.gamma {
-                Some(gamma) => gamma.sample(&mut self.gaps),
-                None => Exp1.sample(&mut self.gaps),
-            };
-            self.now += gap / self.most;
-            if self.now >= whole {
-                self.now = f64::INFINITY;
-                return None;
-            }
-            let rate = self.load.rps * self.load.shape.factor(self.now, whole);
-            if self.thinning.random::<f64>() * self.most < rate {
-                break;
-            }
-        }
+        let gap: f64 = match &self.gamma {
+            Some(gamma) => gamma.sample(&mut self.gaps),
+            None => Exp1.sample(&mut self.gaps),
+        };
+        self.due += gap;
+        self.now = self.when(self.due)?;
         let ms = i64::try_from(round_to_u64(self.now * 1e3)).unwrap_or(i64::MAX);
         Some(Request {
             at: Timestamp::from_millis(ms),
@@ -256,5 +211,30 @@ impl Iterator for Requests {
             osl: self.load.osl.draw(&mut self.outputs),
             prefix_hit: None,
         })
+    }
+}
+
+/// Halvings of the interval in which an arrival is looked for: of a year, to a ten-thousandth of a
+/// millisecond.
+const HALVINGS: u32 = 48;
+
+impl Requests {
+    /// When `due` requests are expected to have come; `None` where the end comes first.
+    fn when(&self, due: f64) -> Option<f64> {
+        let whole = seconds_of(self.load.duration);
+        let expected = |t: f64| self.load.rps * self.load.shape.until(t, whole);
+        let (mut from, mut to) = (self.now, whole);
+        if expected(to) <= due {
+            return None;
+        }
+        for _ in 0..HALVINGS {
+            let middle = from.midpoint(to);
+            if expected(middle) < due {
+                from = middle;
+            } else {
+                to = middle;
+            }
+        }
+        Some(to)
     }
 }

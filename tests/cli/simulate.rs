@@ -162,6 +162,35 @@ fn a_suite_that_is_wrong_is_refused_with_the_place() {
 }
 
 #[test]
+fn fleets_that_were_measured_stand_beside_what_is_simulated() {
+    let dir = tempfile::tempdir().unwrap();
+    let suite = put(
+        &dir,
+        "suite.yaml",
+        "scenarios:\n  one: --trace poisson:rps=20,for=2m\n  two: --trace poisson:rps=5,for=2m\n",
+    );
+    let beside = |csv: &str| {
+        let file = put(&dir, "fleets.csv", csv);
+        planner(&["backtest", "--suite", &suite, "--measured", &file])
+    };
+    let head = "# of our own engines\nscenario,prefill,decode,attainment_pct,p95_ttft_ms,note\n";
+    let text = beside(&format!("{head}one,2,1,100,200,quiet\none,3,1,50,,\n")).ok();
+    let rows: Vec<&str> = text.lines().filter(|l| l.starts_with("| one ")).collect();
+    assert_eq!(rows.len(), 2, "{text}");
+    assert!(rows[0].contains("static:2,1") && rows[0].contains("(100.0, +0.00)"), "{text}");
+    assert!(rows[0].contains("(200, ") && !rows[1].contains("(200, "), "{text}");
+    assert!(rows[1].contains("(50.0, +50.00)") && !text.contains("| two "), "{text}");
+    assert!(text.contains("differences of the 1 fleets"), "{text}");
+    let refused = |csv: &str, says: &[&str]| beside(csv).refused(2, says);
+    refused("scenario,prefill\none,2\n", &["fleets.csv", "missing field `decode`", "columns"]);
+    refused("scenario,prefill,decode\none,2,x\n", &["fleets.csv", "line: 2", "invalid digit"]);
+    refused("scenario,prefill,decode\none,2,0\n", &["one 2+0", "column decode"]);
+    refused("scenario,prefill,decode\nthree,2,1\n", &["none of the scenarios"]);
+    refused("scenario,prefill,decode\n", &["no fleet"]);
+    refused("scenario,prefill,decode,mean_itl_ms\none,2,1,NaN\n", &["one 2+1", "NaN"]);
+}
+
+#[test]
 fn a_load_is_drawn_cut_scaled_and_put_over_another_one() {
     let requests = |more: &[&str]| {
         json(&[&["--policy", "static:1,1"], more].concat())["requests"].as_u64().unwrap()

@@ -7,6 +7,7 @@ mod charts;
 mod frontier;
 mod html;
 mod markdown;
+mod measured;
 mod svg;
 mod table;
 #[cfg(test)]
@@ -16,3 +17,4 @@ mod text;
 pub use frontier::{FrontierPoint, frontier_html, frontier_markdown};
 pub use html::html;
 pub use markdown::markdown;
+pub use measured::{LATENCIES, Measured, measured_markdown};

@@ -7,9 +7,10 @@ use std::time::Duration;
 use clap::Parser as _;
 use serde::Deserialize;
 
-use super::{Args, Scenario};
+use super::{Args, Scenario, measured};
 use crate::backtest::OWN;
 use crate::backtest::policy::{KNOWN, PolicySpec};
+use crate::backtest::report::Measured;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::files;
 use crate::spec::parse_duration;
@@ -51,7 +52,7 @@ pub(super) struct Planned {
 }
 
 /// All runs, in order.
-pub(super) fn plan(args: &Args) -> Result<Vec<Planned>, CliError> {
+pub(super) fn plan(args: &Args, measured: Option<&[Measured]>) -> Result<Vec<Planned>, CliError> {
     let (file, scenarios) = match &args.suite {
         None => (None, vec![(None, args.scenario.clone())]),
         Some(path) => {
@@ -72,9 +73,14 @@ pub(super) fn plan(args: &Args) -> Result<Vec<Planned>, CliError> {
         let startups =
             if startups.is_empty() { vec![scenario.fleet.startup] } else { startups.clone() };
         let seeds = if seeds.is_empty() { vec![scenario.fleet.seed] } else { seeds.clone() };
+        let of_it = match (&name, measured) {
+            (Some(name), Some(measured)) => Some(measured::fleets(measured, name)?),
+            _ => None,
+        };
+        let policies = of_it.as_ref().unwrap_or(&policies);
         for startup in &startups {
             for seed in &seeds {
-                for policy in &policies {
+                for policy in policies {
                     let mut scenario = scenario.clone();
                     (scenario.fleet.startup, scenario.fleet.seed) = (*startup, *seed);
                     let (name, policy) = (name.clone(), policy.clone());
@@ -82,6 +88,10 @@ pub(super) fn plan(args: &Args) -> Result<Vec<Planned>, CliError> {
                 }
             }
         }
+    }
+    if planned.is_empty() {
+        let why = "none of the scenarios to play is in the file of --measured";
+        return Err(CliError::bad_input(why));
     }
     Ok(planned)
 }

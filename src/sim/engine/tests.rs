@@ -38,11 +38,21 @@ type Times = Vec<(u32, u64)>;
 
 /// Runs until nothing is left; answers when each request was read, began to answer, and ended.
 fn drain(engine: &mut Engine) -> (Times, Times, Times) {
+    drain_counting(engine, &mut (0, Vec::new()))
+}
+
+/// The same; counts the tokens that followed another one at once, and the gaps, ms, of the others.
+fn drain_counting(
+    engine: &mut Engine,
+    (tokens, gaps): &mut (u64, Vec<u64>),
+) -> (Times, Times, Times) {
     let (mut read, mut first, mut finished) = (Vec::new(), Vec::new(), Vec::new());
     let mut now = SimTime::ZERO;
     let mut done = Done::default();
     while let Some(end) = engine.begin(now) {
         engine.end(&mut done);
+        *tokens += done.tokens;
+        gaps.extend(done.resumed.iter().map(|gap| gap / MS));
         now = end;
         let ms = |at: SimTime| at.as_nanos() / MS;
         read.extend(done.prefilled.iter().map(|id| (*id, ms(now))));
@@ -86,17 +96,23 @@ fn slots_bound_what_runs_and_the_rest_waits_for_them() {
 #[test]
 fn an_arrival_is_taken_on_with_the_next_iteration() {
     let mut e = engine(EngineLimits::default(), 1_000_000, true, Resume::First);
-    e.push(handed_over(0, 100, 30), SimTime::ZERO);
-    // Thirty iterations as one.
-    assert_eq!(e.begin(SimTime::ZERO), Some(SimTime::from_millis(300)));
-    let cut = e.push(handed_over(1, 100, 5), SimTime::from_millis(101));
-    assert_eq!(cut, Some(SimTime::from_millis(110)));
-    assert_eq!(e.push(handed_over(2, 100, 5), SimTime::from_millis(105)), None, "cut already");
     let mut done = Done::default();
+    e.push(handed_over(0, 100, 31), SimTime::ZERO);
+    // The first token is told when it is made; thirty iterations follow as one.
+    assert_eq!(e.begin(SimTime::ZERO), Some(SimTime::from_millis(10)));
     e.end(&mut done);
-    assert_eq!((done.tokens, done.busy), (10, 110 * MS), "11 tokens, of which one was the first");
-    let end = e.begin(SimTime::from_millis(110)).unwrap();
-    assert_eq!(end, SimTime::from_millis(160), "until the short ones end");
+    assert_eq!((&done.first[..], done.tokens), (&[(0, SimTime::from_millis(10))][..], 0));
+    assert_eq!(e.begin(SimTime::from_millis(10)), Some(SimTime::from_millis(310)));
+    let cut = e.push(handed_over(1, 100, 6), SimTime::from_millis(111));
+    assert_eq!(cut, Some(SimTime::from_millis(120)));
+    assert_eq!(e.push(handed_over(2, 100, 6), SimTime::from_millis(115)), None, "cut already");
+    e.end(&mut done);
+    assert_eq!((done.tokens, done.busy), (11, 110 * MS));
+    assert_eq!(e.begin(SimTime::from_millis(120)), Some(SimTime::from_millis(130)));
+    e.end(&mut done);
+    assert_eq!((done.first.len(), done.tokens), (2, 1));
+    let end = e.begin(SimTime::from_millis(130)).unwrap();
+    assert_eq!(end, SimTime::from_millis(180), "until the short ones end");
 }
 
 #[test]
@@ -129,7 +145,9 @@ fn growing_sequences_push_the_newest_out_and_it_is_read_again() {
         for id in 0..3 {
             e.push(handed_over(id, 99, 80), SimTime::ZERO);
         }
-        let (_, first, finished) = drain(&mut e);
+        let mut counted = (0, Vec::new());
+        let (_, first, finished) = drain_counting(&mut e, &mut counted);
+        let (tokens, gaps) = counted;
         let ids = |list: &[(u32, u64)]| {
             let mut ids: Vec<u32> = list.iter().map(|f| f.0).collect();
             ids.sort_unstable();
@@ -137,6 +155,11 @@ fn growing_sequences_push_the_newest_out_and_it_is_read_again() {
             ids.len()
         };
         assert!(e.preempted() > 0, "{resume:?}");
+        assert_eq!(first.len(), 3, "a sequence that goes on has had its first token");
+        let all = tokens + u64::try_from(first.len() + gaps.len()).unwrap();
+        assert_eq!((all, gaps.len() as u64), (3 * 80, e.preempted()), "each token is told once");
+        // It waits at least for the pass that put it back, and for its own reading.
+        assert!(gaps.iter().all(|gap| *gap > 20), "{gaps:?}");
         assert_eq!((ids(&first), finished.len()), (other, other), "all end, each once");
         // Eighty iterations, and short prompts that are read again between them.
         assert!(finished[0].0 == 0 && finished[0].1 < 900, "the oldest is never put back");

@@ -151,7 +151,7 @@ impl<'a> World<'a> {
         load: &mut L,
         policy: &mut dyn Policy,
     ) -> Result<(), SimError<L::Error>> {
-        let mut coming = Self::read(load)?;
+        let mut coming = self.read(load)?;
         loop {
             let next = self.agenda.next_at();
             if let Some(request) = coming {
@@ -159,7 +159,7 @@ impl<'a> World<'a> {
                 if (at, event::ARRIVAL) < next {
                     self.now = at;
                     self.arrive(request)?;
-                    coming = Self::read(load)?;
+                    coming = self.read(load)?;
                     continue;
                 }
             } else if self.inflight == 0 && !self.agenda.has_arrivals() {
@@ -176,8 +176,14 @@ impl<'a> World<'a> {
         }
     }
 
-    fn read<L: Load>(load: &mut L) -> Result<Option<Request>, SimError<L::Error>> {
-        load.next().transpose().map_err(SimError::Load)
+    fn read<L: Load>(&self, load: &mut L) -> Result<Option<Request>, SimError<L::Error>> {
+        let coming = load.next().transpose().map_err(SimError::Load)?;
+        match coming {
+            Some(request) if SimTime::from_timestamp(request.at) < self.last_arrival => {
+                Err(SimError::OutOfOrder { index: self.summary.requests + 1 })
+            }
+            coming => Ok(coming),
+        }
     }
 
     fn happen<L: Load>(

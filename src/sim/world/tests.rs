@@ -559,3 +559,12 @@ fn the_time_to_hand_a_cache_over_is_waited_for_before_the_first_token() {
         assert!((b.itl_ms().unwrap() - a.itl_ms().unwrap()).abs() < 0.01, "{a:?} {b:?}");
     }
 }
+
+#[test]
+fn a_request_from_the_past_is_refused() {
+    let at = |ms| Request { at: Timestamp::from_millis(ms), isl: 10, osl: 1, prefix_hit: None };
+    let mut load =
+        crate::sim::Open([at(0), at(2000), at(1999)].map(Ok::<_, Infallible>).into_iter());
+    let error = simulate(&queue(1), &mut load, &mut nothing(), &mut ()).unwrap_err();
+    assert!(matches!(error, SimError::OutOfOrder { index: 3 }), "{error}");
+}

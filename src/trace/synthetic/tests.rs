@@ -64,6 +64,20 @@ fn each_shape_goes_as_it_says() {
 }
 
 #[test]
+fn bursts_are_as_large_where_the_rate_is_a_tenth_of_its_peak() {
+    let all: Vec<Request> =
+        load("flash:rps=20,at=50m,times=10,lasting=5m,cv=3").requests().collect();
+    let calm: Vec<i64> =
+        all.iter().map(|r| r.at.as_millis()).take_while(|at| *at < 50 * 60_000).collect();
+    let gaps: Vec<f64> = calm.windows(2).map(|w| (w[1] - w[0]) as f64).collect();
+    let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+    let variance = gaps.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
+    let cv = variance.sqrt() / mean;
+    assert!((cv / 3.0 - 1.0).abs() < 0.1, "{cv}");
+    assert!((mean / 50.0 - 1.0).abs() < 0.1, "{mean}");
+}
+
+#[test]
 fn every_shape_of_the_help_can_be_written() {
     for (name, about) in Shape::HELP {
         let keys = about.split_once(": ").map_or("", |(_, keys)| keys);
