@@ -22,7 +22,7 @@ pub enum Fault {
         /// End.
         to: SimTime,
     },
-    /// The worker of a pool that has served longest works slower.
+    /// The oldest serving worker of a pool, by its order, works slower.
     SlowEngine {
         /// The pool.
         role: Role,
@@ -33,7 +33,7 @@ pub enum Fault {
         /// End.
         to: SimTime,
     },
-    /// The worker of a pool that has served longest is gone, with the requests it had; a new one
+    /// The oldest serving worker of a pool, by its order, is gone with the requests it had; a new one
     /// starts in its place.
     LostWorker {
         /// The pool.

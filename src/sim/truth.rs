@@ -2,7 +2,7 @@
 
 use crate::profile::EngineProfile;
 use crate::spec::EngineLimits;
-use crate::units::{Millis, ceil_to_u32, floor_to_u32};
+use crate::units::{Millis, floor_to_u32};
 
 /// Columns of the iteration table: contexts from 0 on. 128 columns over a context of 32 k are 256
 /// tokens apart, which a surface that is linear between its measured contexts does not notice.
@@ -247,10 +247,10 @@ impl EngineTruth {
         usize::try_from(at).ok().and_then(|i| self.iteration.get(i)).copied().unwrap_or(0.0)
     }
 
-    /// Iterations until `batch` more tokens at each would not fit beside `kv`; at least 1.
+    /// Iterations of `batch` sequences that fit beside `kv` before one has to be put back; at least 1.
     pub(super) fn iterations_to_full(&self, batch: u32, kv: u64) -> u32 {
         let room = self.max_kv_tokens.saturating_sub(kv + u64::from(batch) * self.kv_slack());
-        ceil_to_u32(room as f64 / f64::from(batch.max(1))).max(1)
+        floor_to_u32(room as f64 / f64::from(batch.max(1))).max(1)
     }
 }
 

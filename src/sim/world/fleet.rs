@@ -176,7 +176,7 @@ impl Fleet {
         PoolView { desired: ready + starting, ready, starting, draining, pending }
     }
 
-    /// A fault slows down the worker of a role that has served longest. Faults on the same worker
+    /// A fault slows down the oldest serving worker of a role. Faults on the same worker
     /// add up.
     pub(super) fn slow_down(&mut self, fault: usize, role: Role, factor: f64) {
         if let Some(worker) = self.serving(role).first().copied() {
