@@ -138,12 +138,27 @@ impl Output {
 
     fn tell(&self, title: &str, mut results: Vec<RunResult>) -> Result<(), CliError> {
         fill_regrets(&mut results);
+        if self.wants_timelines() {
+            told_without_course(&results);
+        }
         let text = match self.format {
             Format::Md => report::markdown(&results),
             Format::Html => report::html(title, &results),
             Format::Json => runs::json(&results)?,
         };
         self.out.tell(&text)
+    }
+}
+
+/// Says that a page has less than it could, and how to get the rest.
+fn told_without_course(results: &[RunResult]) {
+    let without = results.iter().filter(|r| r.timeline.is_none()).count();
+    if without > 0 {
+        super::talk(&format!(
+            "note: {without} of {} runs have no course over time, which the page lacks\n\
+             hint: play them with `backtest --keep DIR --format html`, and merge that DIR",
+            results.len()
+        ));
     }
 }
 

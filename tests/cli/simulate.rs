@@ -367,3 +367,59 @@ fn what_cannot_come_to_anything_is_refused_before_anything_is_played() {
         assert!(!fs::exists(kept).unwrap(), "nothing was played");
     }
 }
+
+#[test]
+fn a_merge_keeps_the_course_of_a_run_wherever_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (scores, courses, document) = (path("scores"), path("courses"), path("runs.json"));
+    let play = |more: &[&str]| {
+        let policies = ["--policy", "static:2,1", "--policy", "static-best"];
+        let done = planner(&[&["backtest"], &SHORT[..], &policies, more].concat());
+        assert_eq!((done.code, done.err.as_str()), (0, ""), "{}", done.out);
+    };
+    play(&["--keep", &scores]);
+    play(&["--keep", &courses, "--format", "html"]);
+    play(&["--format", "json", "--out", &document]);
+    let merged = |parts: &[&str]| planner(&[&["merge", "--format", "html"], parts].concat());
+    let drawn = |page: &str| page.matches("<figure class=\"course\"").count();
+    for parts in [[&scores, &courses, &document], [&document, &scores, &courses]] {
+        let page = merged(&parts.map(String::as_str)).ok();
+        assert_eq!(drawn(&page), 2, "{parts:?}");
+    }
+    // Without any course the page is made all the same, and it is said what it lacks.
+    for part in [&scores, &document] {
+        let done = merged(&[part]);
+        assert_eq!((done.code, drawn(&done.out)), (0, 0));
+        for says in ["2 of 2 runs", "--keep DIR --format html"] {
+            assert!(done.err.contains(says), "{says}: {}", done.err);
+        }
+    }
+}
+
+#[test]
+fn the_job_of_a_back_test_keeps_what_its_merge_asks_for() {
+    let job = fs::read_to_string(crate::here("deploy/backtest/job.yaml")).unwrap();
+    let (_, args) = job.split_once("exec sla-planner ").unwrap();
+    let (args, _) = args.split_once("resources:").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let suite = put(
+        &dir,
+        "suite.yaml",
+        "policies: [\"static:1,1\", \"static:2,1\"]\nscenarios:\n  one: --trace \
+         poisson:rps=5,isl=100,osl=10,for=1m\n",
+    );
+    let data = dir.path().to_str().unwrap();
+    for shard in ["0", "1", "7"] {
+        let words = args.replace('"', "").replace("/suite/suite.yaml", &suite);
+        let words = words.replace("$JOB_COMPLETION_INDEX", shard).replace("/data", data);
+        let done = planner(&words.split_whitespace().collect::<Vec<_>>());
+        assert_eq!((done.code, done.out.as_str()), (0, ""), "{}", done.err);
+        assert!(done.err.contains("runs of this shard are kept"), "{}", done.err);
+    }
+    let (_, merge) = job.split_once("#   sla-planner ").unwrap();
+    let (merge, _) = merge.split_once(" --out ").unwrap();
+    let merge = merge.replace(" runs ", &format!(" {data}/runs "));
+    let page = planner(&merge.split_whitespace().collect::<Vec<_>>()).ok();
+    assert_eq!(page.matches("<figure class=\"course\"").count(), 2);
+}
