@@ -134,7 +134,7 @@ pub(super) fn failed(error: PlayError<TraceError>, trace: &Trace) -> CliError {
     }
 }
 
-fn unplayable(error: PolicyError) -> CliError {
+pub(super) fn unplayable(error: PolicyError) -> CliError {
     CliError::new(Exit::BadInput, error)
         .hint("docs/policies.md lists the policies with their knobs")
 }

@@ -423,3 +423,25 @@ fn the_job_of_a_back_test_keeps_what_its_merge_asks_for() {
     let page = planner(&merge.split_whitespace().collect::<Vec<_>>()).ok();
     assert_eq!(page.matches("<figure class=\"course\"").count(), 2);
 }
+
+#[test]
+fn a_knob_that_a_policy_is_not_swept_over_is_refused_with_those_it_has() {
+    for (policy, has) in [
+        ("ours", "it has percentile"),
+        ("oracle", "it has target"),
+        ("static-best", "it has target"),
+        ("static", "it has share"),
+        ("hpa-ttft", "target"),
+    ] {
+        let args = ["--policy", policy, "--knob", "margin"];
+        planner(&[&["frontier"], &SHORT[..], &args].concat()).refused(
+            2,
+            &[&format!("policy {policy} has no knob \"margin\""), has, "docs/policies.md"],
+        );
+    }
+    planner(&[&["frontier"], &SHORT[..], &["--knob", "target"]].concat())
+        .refused(2, &["policy ours has no knob"]);
+    let swept = ["--policy", "static", "--knob", "share", "--values", "1"];
+    let rows = planner(&[&["frontier"], &SHORT[..], &swept].concat()).ok();
+    assert_eq!(rows.matches("| static | share | 1 |").count(), 1, "{rows}");
+}
