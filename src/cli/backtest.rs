@@ -12,6 +12,7 @@ use super::exit::CliError;
 use super::fleet::Fleet;
 use super::out::Out;
 use super::promise::positive;
+use super::simulate;
 use super::traces::TraceArgs;
 use crate::backtest::policy::PolicySpec;
 use crate::backtest::{RunResult, fill_regrets, report};
@@ -124,6 +125,7 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
     args.output.out.check()?;
     let plan = suite::plan(args)?;
     let results = runs::play_all(args, plan)?;
+    tell_beyond_profile(&results);
     if args.shard.is_some() && args.output.out.is_printed() {
         super::talk(&format!("{} runs of this shard are kept", results.len()));
         return Ok(());
@@ -147,6 +149,18 @@ impl Output {
             Format::Json => runs::json(&results)?,
         };
         self.out.tell(&text)
+    }
+}
+
+/// Says once for each scenario that prompts were longer than what the profile knows of.
+fn tell_beyond_profile(results: &[RunResult]) {
+    let mut told: Vec<(&str, &str)> = Vec::new();
+    for result in results.iter().filter(|r| r.score.beyond_profile > 0) {
+        let scenario = (result.run.trace.as_str(), result.run.scenario.as_str());
+        if !told.contains(&scenario) {
+            told.push(scenario);
+            simulate::beyond_profile(&result.run.trace, result.score.beyond_profile);
+        }
     }
 }
 
@@ -174,5 +188,7 @@ pub(super) struct MergeArgs {
 
 pub(super) fn merge(args: &MergeArgs) -> Result<(), CliError> {
     args.output.out.check()?;
-    args.output.tell("Back-test", runs::read_parts(&args.parts)?)
+    let results = runs::read_parts(&args.parts)?;
+    tell_beyond_profile(&results);
+    args.output.tell("Back-test", results)
 }

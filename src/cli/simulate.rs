@@ -146,16 +146,19 @@ pub(super) fn known(policy: &PolicySpec) -> Result<(), CliError> {
 
 /// Says what a reader of the result must know.
 pub(super) fn warn(played: &Played, trace: &Trace) {
-    let beyond = played.ran.beyond_profile;
-    if beyond > 0 {
-        super::talk(&format!(
-            "note: {}: {beyond} prompts are longer than any that the profile measured: their time \
-             is extrapolated",
-            trace.name
-        ));
-    }
+    beyond_profile(&trace.name, played.ran.score.beyond_profile);
     for objection in &played.objections {
         super::talk(&format!("the referee objects: {objection}"));
+    }
+}
+
+/// Says how many prompts were longer than what the profile knows of, where any was.
+pub(super) fn beyond_profile(trace: &str, prompts: u64) {
+    if prompts > 0 {
+        super::talk(&format!(
+            "note: {trace}: {prompts} prompts are longer than any that the profile measured: their \
+             time is extrapolated"
+        ));
     }
 }
 

@@ -445,3 +445,29 @@ fn a_knob_that_a_policy_is_not_swept_over_is_refused_with_those_it_has() {
     let rows = planner(&[&["frontier"], &SHORT[..], &swept].concat()).ok();
     assert_eq!(rows.matches("| static | share | 1 |").count(), 1, "{rows}");
 }
+
+#[test]
+fn prompts_beyond_the_profile_are_told_once_for_each_scenario() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = dir.path().join("runs");
+    let kept = kept.to_str().unwrap();
+    let suite = put(
+        &dir,
+        "suite.yaml",
+        "policies: [\"static:2,1\", \"static:3,1\"]\nseeds: [1, 2]\nscenarios:\n  long: --trace \
+         poisson:rps=0.2,isl=20000,osl=10,for=2m\n  short: --trace \
+         poisson:rps=0.2,isl=2000,osl=10,for=2m\n",
+    );
+    let told = |args: &[&str]| {
+        let done = planner(args);
+        assert_eq!(done.code, 0, "{}", done.err);
+        let notes: Vec<&str> =
+            done.err.lines().filter(|l| l.contains("than any that the profile measured")).collect();
+        assert_eq!(notes.len(), 1, "{}", done.err);
+        assert!(notes[0].contains("long: "), "{}", notes[0]);
+    };
+    for _ in ["played", "taken as kept"] {
+        told(&["backtest", "--suite", &suite, "--keep", kept]);
+    }
+    told(&["merge", kept]);
+}
