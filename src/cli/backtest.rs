@@ -124,6 +124,11 @@ fn shard(text: &str) -> Result<(usize, usize), String> {
 pub(super) fn main(args: &Args) -> Result<(), CliError> {
     args.output.out.check()?;
     let plan = suite::plan(args)?;
+    let mut notes = Vec::new();
+    for run in &plan {
+        notes.extend(run.scenario.fleet.not_scored()?.filter(|note| !notes.contains(note)));
+    }
+    notes.iter().for_each(|note| super::talk(note));
     let results = runs::play_all(args, plan)?;
     tell_beyond_profile(&results);
     if args.shard.is_some() && args.output.out.is_printed() {

@@ -471,3 +471,35 @@ fn prompts_beyond_the_profile_are_told_once_for_each_scenario() {
     }
     told(&["merge", kept]);
 }
+
+#[test]
+fn the_start_up_times_of_a_file_are_those_of_the_fleet_unless_a_flag_says_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = put(
+        &dir,
+        "sla.yaml",
+        "sla: {ttft: {target: 500ms, percentile: 99}, percentile: 80}\npools:\n  prefill: {startup: \
+         20s}\n  decode: {startup: 5m}\n",
+    );
+    // The load steps up by much more than the fleet at the start can take.
+    let step = ["--trace", "step:rps=2,times=20,at=1m,isl=3000,osl=100,for=6m"];
+    let play = |more: &[&str]| {
+        let args =
+            [&["simulate", "--format", "json", "--initial", "1,1"], &step[..], more].concat();
+        let done = planner(&args);
+        assert_eq!(done.code, 0, "{}", done.err);
+        (serde_json::from_str::<Value>(&done.out).unwrap(), done.err)
+    };
+    let (of_file, err) = play(&["--sla", &file]);
+    assert_eq!(of_file["run"]["startup_s"], 300.0, "that of the slowest pool");
+    assert_eq!(of_file["promise"]["percentile"], 80.0);
+    assert!(err.contains("99 % of TTFT alone is planned for and not scored"), "{err}");
+    let (both_slow, _) = play(&["--sla", &file, "--startup", "5m"]);
+    assert_eq!(both_slow["run"]["startup_s"], 300.0);
+    assert_ne!(both_slow["run"]["scenario"], of_file["run"]["scenario"], "they are told apart");
+    let late = |run: &Value| run["score"]["late_ttft"].as_u64().unwrap();
+    assert!(2 * late(&of_file) < late(&both_slow), "prefill is up in 20 s: {of_file} {both_slow}");
+    assert_eq!(play(&[]).0["run"]["startup_s"], 60.0);
+    let text = planner(&["simulate", "--sla", &file, "--policy", "static:2,1"]).out;
+    assert!(text.contains("start-up prefill 20 s, decode 300 s"), "{text}");
+}

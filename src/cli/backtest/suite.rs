@@ -69,8 +69,11 @@ pub(super) fn plan(args: &Args) -> Result<Vec<Planned>, CliError> {
     };
     let mut planned = Vec::new();
     for (name, scenario) in scenarios {
-        let startups =
-            if startups.is_empty() { vec![scenario.fleet.startup] } else { startups.clone() };
+        let startups: Vec<Option<Duration>> = if startups.is_empty() {
+            vec![scenario.fleet.startup]
+        } else {
+            startups.iter().copied().map(Some).collect()
+        };
         let seeds = if seeds.is_empty() { vec![scenario.fleet.seed] } else { seeds.clone() };
         for startup in &startups {
             for seed in &seeds {
