@@ -447,6 +447,46 @@ fn a_knob_that_a_policy_is_not_swept_over_is_refused_with_those_it_has() {
 }
 
 #[test]
+fn a_kept_run_is_not_taken_after_another_profile_or_from_another_build() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let (profile, kept, binary) = (path("profile"), path("runs"), path("sla-planner"));
+    fs::create_dir(&profile).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_sla-planner"), &binary).unwrap();
+    let tables = ["prefill_raw_data.json", "decode_raw_data.json"];
+    let measured = crate::here(crate::PROFILE);
+    for name in ["meta.json"].iter().chain(&tables) {
+        fs::copy(measured.join(name), profile.join(name)).unwrap();
+    }
+    let play = || {
+        let output = std::process::Command::new(&binary)
+            .args(["backtest", "--policy", "static:2,1", "--format", "json"])
+            .args(SHORT)
+            .args([std::path::Path::new("--keep"), &kept, "--profile".as_ref(), &profile])
+            .output()
+            .unwrap();
+        let done = crate::Done::of(output).json();
+        (done["runs"][0]["score"].clone(), fs::read_dir(&kept).unwrap().count())
+    };
+    let (first, _) = play();
+    assert_eq!(play(), (first.clone(), 1), "the same again is taken");
+    let table = profile.join(tables[0]);
+    let mut slower: Value = serde_json::from_str(&fs::read_to_string(&table).unwrap()).unwrap();
+    for ttft in slower["prefill_ttft"].as_array_mut().unwrap() {
+        *ttft = (2.0 * ttft.as_f64().unwrap()).into();
+    }
+    fs::write(&table, slower.to_string()).unwrap();
+    let (second, files) = play();
+    assert_eq!(files, 2, "another profile under the same path");
+    assert!(second["ttft_ms"]["mean"].as_f64() > first["ttft_ms"]["mean"].as_f64(), "{second}");
+    let build = fs::File::options().append(true).open(&binary).unwrap();
+    let before = build.metadata().unwrap().modified().unwrap();
+    build.set_modified(before - std::time::Duration::from_secs(60)).unwrap();
+    drop(build);
+    assert_eq!(play(), (second, 3), "another build");
+}
+
+#[test]
 fn prompts_beyond_the_profile_are_told_once_for_each_scenario() {
     let dir = tempfile::tempdir().unwrap();
     let kept = dir.path().join("runs");
