@@ -110,6 +110,9 @@ pub struct Score {
     pub duration_s: f64,
     /// Most GPUs at a time.
     pub peak_gpus: u32,
+    /// Requests with a prompt longer than any that the profile measured.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub beyond_profile: u64,
     /// GPU-hours over those of the perfect-foresight row of the same trace, less 1; only in a
     /// comparison.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,6 +120,11 @@ pub struct Score {
     /// GPU-hours over those of the best static fleet of the same trace, less 1; only in a comparison.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regret_static: Option<f64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// Of one latency, ms; all zero where nothing was observed.

@@ -23,8 +23,6 @@ pub struct Ran {
     pub score: Score,
     /// Its course, where rows were asked for.
     pub timeline: Option<Timeline>,
-    /// Requests with a prompt longer than any that the profile measured.
-    pub beyond_profile: u64,
     /// Events of the simulation.
     pub events: u64,
 }
@@ -78,7 +76,6 @@ impl Case {
         let mut both: (&mut dyn Sink, &mut dyn Sink) = (&mut scorer, watch);
         let summary = simulate(&self.sim, load, policy, &mut both)?;
         let (score, timeline) = scorer.finish(&summary);
-        let beyond_profile = summary.beyond_profile;
-        Ok(Ran { score, timeline, beyond_profile, events: summary.events })
+        Ok(Ran { score, timeline, events: summary.events })
     }
 }

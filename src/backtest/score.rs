@@ -66,6 +66,7 @@ impl Scorer {
     pub fn finish(self, summary: &Summary) -> (Score, Option<Timeline>) {
         let Self { promise, mut score, ttft, itl, buckets, reversals, course, .. } = self;
         score.requests = summary.requests;
+        score.beyond_profile = summary.beyond_profile;
         score.attainment = share(score.good, score.requests);
         score.gpu_hours = summary.gpu_nanos as f64 / 3.6e12;
         score.good_per_gpu_hour =

@@ -13,6 +13,7 @@ use super::exit::CliError;
 use super::fleet::Fleet;
 use super::out::Out;
 use super::promise::positive;
+use super::simulate;
 use super::traces::TraceArgs;
 use crate::backtest::policy::PolicySpec;
 use crate::backtest::{RunResult, fill_regrets, report};
@@ -129,7 +130,13 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
     args.output.out.check()?;
     let measured = args.measured.as_deref().map(measured::read).transpose()?;
     let plan = suite::plan(args, measured.as_deref())?;
+    let mut notes = Vec::new();
+    for run in &plan {
+        notes.extend(run.scenario.fleet.not_scored()?.filter(|note| !notes.contains(note)));
+    }
+    notes.iter().for_each(|note| super::talk(note));
     let results = runs::play_all(args, plan)?;
+    tell_beyond_profile(&results);
     if let Some(measured) = measured {
         return args.output.out.tell(&measured::tell(&measured, &results));
     }
@@ -147,12 +154,39 @@ impl Output {
 
     fn tell(&self, title: &str, mut results: Vec<RunResult>) -> Result<(), CliError> {
         fill_regrets(&mut results);
+        if self.wants_timelines() {
+            told_without_course(&results);
+        }
         let text = match self.format {
             Format::Md => report::markdown(&results),
             Format::Html => report::html(title, &results),
             Format::Json => runs::json(&results)?,
         };
         self.out.tell(&text)
+    }
+}
+
+/// Says once for each scenario that prompts were longer than what the profile knows of.
+fn tell_beyond_profile(results: &[RunResult]) {
+    let mut told: Vec<(&str, &str)> = Vec::new();
+    for result in results.iter().filter(|r| r.score.beyond_profile > 0) {
+        let scenario = (result.run.trace.as_str(), result.run.scenario.as_str());
+        if !told.contains(&scenario) {
+            told.push(scenario);
+            simulate::beyond_profile(&result.run.trace, result.score.beyond_profile);
+        }
+    }
+}
+
+/// Says that a page has less than it could, and how to get the rest.
+fn told_without_course(results: &[RunResult]) {
+    let without = results.iter().filter(|r| r.timeline.is_none()).count();
+    if without > 0 {
+        super::talk(&format!(
+            "note: {without} of {} runs have no course over time, which the page lacks\n\
+             hint: play them with `backtest --keep DIR --format html`, and merge that DIR",
+            results.len()
+        ));
     }
 }
 
@@ -168,5 +202,7 @@ pub(super) struct MergeArgs {
 
 pub(super) fn merge(args: &MergeArgs) -> Result<(), CliError> {
     args.output.out.check()?;
-    args.output.tell("Back-test", runs::read_parts(&args.parts)?)
+    let results = runs::read_parts(&args.parts)?;
+    tell_beyond_profile(&results);
+    args.output.tell("Back-test", results)
 }

@@ -4,7 +4,7 @@
 mod scene;
 
 use std::cell::RefCell;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -66,15 +66,8 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         if terminal { Duration::from_secs_f64((args.speed / FRAMES).max(0.1)) } else { QUIET_STEP };
     let scene = Scene::new(&case, &statics, Fleet::described(&case), args.speed, terminal);
     let scene = Rc::new(RefCell::new(scene));
-    let mut policy = Paced {
-        inner: Ours::new(&case.setting),
-        due: SimTime::from_start(case.setting.intervals.adjustment),
-        scene: scene.clone(),
-        frame,
-        drawn: SimTime::ZERO,
-        speed: args.speed,
-        watch: Stopwatch::start(),
-    };
+    let mut policy =
+        Paced::new(Ours::new(&case.setting), scene.clone(), frame, args.speed, std::io::stdout());
     let mut sink = Watching(scene.clone());
     let mut load = Open(trace.open().map_err(|e| trace.bad(e))?);
     let summary = run(&case.sim, &mut load, &mut policy, &mut sink)
@@ -89,9 +82,10 @@ fn print(text: &str) -> Result<(), CliError> {
     super::say(text)
 }
 
-/// The planner, woken for each frame; it decides when its own time has come.
-struct Paced {
-    inner: Ours,
+/// A policy, woken for each frame; it decides when its own time has come.
+struct Paced<P, W> {
+    inner: P,
+    /// When it wants to decide next.
     due: SimTime,
     scene: Rc<RefCell<Scene>>,
     /// Between two frames, and when the last one was.
@@ -99,9 +93,19 @@ struct Paced {
     drawn: SimTime,
     speed: f64,
     watch: Stopwatch,
+    /// Where the frames go.
+    out: W,
 }
 
-impl Policy for Paced {
+impl<P: Policy, W: Write> Paced<P, W> {
+    fn new(inner: P, scene: Rc<RefCell<Scene>>, frame: Duration, speed: f64, out: W) -> Self {
+        let due = SimTime::from_start(inner.first_tick());
+        let watch = Stopwatch::start();
+        Self { inner, due, scene, frame, drawn: SimTime::ZERO, speed, watch, out }
+    }
+}
+
+impl<P: Policy, W: Write> Policy for Paced<P, W> {
     fn first_tick(&self) -> Duration {
         self.frame.min(self.inner.first_tick())
     }
@@ -133,8 +137,7 @@ impl Policy for Paced {
             std::thread::sleep(Duration::from_secs_f64(ahead));
         }
         // Where nobody reads any more, the end comes soon enough.
-        let mut out = std::io::stdout().lock();
-        drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+        drop(self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()));
         orders
     }
 }
@@ -157,5 +160,54 @@ impl Sink for Watching {
 
     fn ordered(&mut self, at: SimTime, role: Role, from: u32, to: u32, why: &str) {
         self.0.borrow_mut().ordered(at, role, from, to, why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    #[command(no_binary_name = true)]
+    struct Flags {
+        #[command(flatten)]
+        scenario: Scenario,
+    }
+
+    /// Decides twice, and notes when.
+    #[derive(Default)]
+    struct Noting(Vec<f64>);
+
+    impl Policy for Noting {
+        fn first_tick(&self) -> Duration {
+            Duration::from_secs(10)
+        }
+
+        fn decide(&mut self, view: &View<'_>) -> Orders {
+            self.0.push(view.now.as_secs());
+            let again = SimTime::from_start(Duration::from_secs(25));
+            Orders { next: (self.0.len() < 2).then_some(again), ..Orders::default() }
+        }
+    }
+
+    #[test]
+    fn the_policy_decides_at_its_own_times_and_not_at_those_of_the_frames() {
+        for frame in [3, 7, 300] {
+            let words = ["--trace", "poisson:rps=2,isl=100,osl=10,for=1m", "--initial", "1,1"];
+            let Scenario { trace, fleet } = Flags::try_parse_from(words).unwrap().scenario;
+            let trace = trace.open(&fleet.promise).unwrap();
+            let case = fleet.case(&trace).unwrap();
+            let statics = best_fleet(&case, &trace).unwrap();
+            let scene = Scene::new(&case, &statics, String::new(), 1e9, false);
+            let scene = Rc::new(RefCell::new(scene));
+            let frame = Duration::from_secs(frame);
+            let mut policy =
+                Paced::new(Noting::default(), scene.clone(), frame, 1e9, std::io::sink());
+            let mut load = Open(trace.open().unwrap());
+            run(&case.sim, &mut load, &mut policy, &mut Watching(scene)).unwrap();
+            assert_eq!(policy.inner.0, [10.0, 25.0], "{frame:?}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use super::{fault, files};
 use crate::backtest::{Case, PoolSetting, Setting};
 use crate::plan::size;
 use crate::sim::{EngineTruth, Fault, Resume, Router, SimConfig, SimPool, Startup, TruthOptions};
-use crate::spec::parse_duration;
+use crate::spec::{Config, parse_duration};
 use crate::units::{Gpus, Replicas, Role};
 
 /// A fleet to simulate.
@@ -19,9 +19,9 @@ use crate::units::{Gpus, Replicas, Role};
 pub(super) struct Fleet {
     #[command(flatten)]
     pub(super) promise: Promise,
-    /// Start-up time of a replica.
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
-    pub(super) startup: Duration,
+    /// Start-up time of a replica; what the --sla file says of its pools without it, else 60s.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(super) startup: Option<Duration>,
     /// Coefficient of variation of the start-up time (log-normal).
     #[arg(long, value_name = "NUMBER", default_value_t = 0.0, value_parser = factor_or_zero, hide_short_help = true)]
     startup_cv: f64,
@@ -122,7 +122,12 @@ impl Fleet {
         let pools = setup
             .pools
             .iter()
-            .map(|pool| Ok((pool.role, self.pool(pool, initial[&pool.role])?)))
+            .map(|pool| {
+                Ok((
+                    pool.role,
+                    self.pool(pool, initial[&pool.role], self.startup(&config, pool.role))?,
+                ))
+            })
             .collect::<Result<_, CliError>>()?;
         let settings = setup
             .pools
@@ -134,7 +139,7 @@ impl Fleet {
                     gpus: p.gpus,
                     min: p.pool.min,
                     max: p.pool.max,
-                    startup: self.startup,
+                    startup: self.startup(&config, p.role),
                     initial: Replicas::new(initial[&p.role]),
                 };
                 (p.role, setting)
@@ -160,7 +165,14 @@ impl Fleet {
         Ok(Case { setting, sim })
     }
 
-    fn pool(&self, pool: &PoolSetup, initial: u32) -> Result<SimPool, CliError> {
+    /// The start-up time of a pool: as given, else as its file says, where one has the pool.
+    fn startup(&self, config: &Config, role: Role) -> Duration {
+        /// Below `Pool::STARTUP`, which is that of a 32B model: the usual profile is of an 8B one.
+        const USUAL: Duration = Duration::from_secs(60);
+        self.startup.or_else(|| Some(config.pools.get(&role)?.startup)).unwrap_or(USUAL)
+    }
+
+    fn pool(&self, pool: &PoolSetup, initial: u32, startup: Duration) -> Result<SimPool, CliError> {
         let options = TruthOptions {
             prefill_factor: self.prefill_factor,
             decode_factor: self.decode_factor,
@@ -181,7 +193,7 @@ impl Fleet {
             gpus: pool.gpus.get(),
             initial,
             startup: Startup {
-                mean: self.startup,
+                mean: startup,
                 cv: self.startup_cv,
                 failing: self.startup_failing,
                 stuck: self.startup_stuck,
@@ -214,6 +226,27 @@ impl Fleet {
             (pool.role, sized.max(pool.pool.min).get().max(1))
         });
         Ok(counts.collect())
+    }
+
+    /// What of the promise is planned for and not scored, in words; `None` where nothing is.
+    pub(super) fn not_scored(&self) -> Result<Option<String>, CliError> {
+        let sla = self.promise.config()?.sla;
+        let percentile = self.promise.percentile.unwrap_or(sla.percentile);
+        let own = [("TTFT", sla.ttft_percentile), ("ITL", sla.itl_percentile)];
+        let own: Vec<String> = own
+            .iter()
+            .filter_map(|(name, share)| {
+                Some(format!("{} % of {name} alone", share.as_ref()?.get()))
+            })
+            .collect();
+        Ok((!own.is_empty()).then(|| {
+            format!(
+                "note: {} is planned for and not scored: a request is good within both limits, and {} % \
+                 are to be",
+                own.join(" and "),
+                percentile.get()
+            )
+        }))
     }
 
     /// The promise in words.

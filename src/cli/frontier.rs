@@ -10,7 +10,7 @@ use super::progress::watched;
 use super::simulate;
 use super::traces::Trace;
 use crate::backtest::hindsight::BestStatic;
-use crate::backtest::policy::{PolicySpec, known, make};
+use crate::backtest::policy::{PolicyError, PolicySpec, known};
 use crate::backtest::report::{self, FrontierPoint};
 use crate::backtest::{Case, play};
 use crate::units::{Percentile, round_to_u32};
@@ -60,17 +60,18 @@ const SHARES: [f64; 6] = [0.5, 0.7, 0.85, 1.0, 1.25, 1.5];
 
 pub(super) fn main(args: &Args) -> Result<(), CliError> {
     args.out.check()?;
-    for policy in &args.policies {
-        simulate::known(policy)?;
-    }
-    let trace = args.scenario.trace.open(&args.scenario.fleet.promise)?;
-    let case = args.scenario.fleet.case(&trace)?;
-    let policies = if args.policies.is_empty() {
+    let policies: Vec<PolicySpec> = if args.policies.is_empty() {
         let default = ["ours", "static", "oracle", "hpa-ttft"];
         default.iter().filter_map(|name| name.parse().ok()).collect()
     } else {
         args.policies.clone()
     };
+    for policy in &policies {
+        simulate::known(policy)?;
+        knob_of(policy, args.knob.as_deref())?;
+    }
+    let trace = args.scenario.trace.open(&args.scenario.fleet.promise)?;
+    let case = args.scenario.fleet.case(&trace)?;
     let mut points = Vec::new();
     for policy in &policies {
         points.extend(sweep(args, &case, &trace, policy)?);
@@ -88,6 +89,29 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         }
     };
     args.out.tell(&text)
+}
+
+/// The knob that a policy is swept over: the one that is asked for, else the one that trades GPUs
+/// for good requests.
+fn knob_of(policy: &PolicySpec, asked: Option<&str>) -> Result<&'static str, CliError> {
+    let (known, usual): (Vec<&'static str>, _) = match policy.name.as_str() {
+        "ours" => (vec!["percentile"], "percentile"),
+        "oracle" | "static-best" => (vec!["target"], "target"),
+        "static" => (vec!["share"], "share"),
+        name => {
+            let rival = known(name)
+                .ok_or_else(|| CliError::bad_input(format!("policy {name} is not known")))?;
+            (rival.knobs.iter().map(|knob| knob.name).collect(), rival.frontier)
+        }
+    };
+    let wanted = asked.unwrap_or(usual);
+    known.iter().copied().find(|knob| *knob == wanted).ok_or_else(|| {
+        simulate::unplayable(PolicyError::Knob {
+            policy: policy.name.clone(),
+            knob: wanted.to_owned(),
+            known: known.join(", "),
+        })
+    })
 }
 
 fn sweep(
@@ -110,6 +134,7 @@ fn sweep(
         let played = watched(trace, case, |watch| play(case, spec, trace, None, watch));
         played.map(|p| p.ran.score).map_err(|e| simulate::failed(e, trace))
     };
+    let name = knob_of(policy, args.knob.as_deref())?;
     let mut points = Vec::new();
     match policy.name.as_str() {
         "ours" => {
@@ -118,14 +143,14 @@ fn sweep(
                 asked.setting.sla.percentile = Percentile::new(value).ok_or_else(|| {
                     CliError::bad_input(format!("--values: expected a percentile, found {value}"))
                 })?;
-                points.push(point("percentile", value, &run(&asked, policy)?));
+                points.push(point(name, value, &run(&asked, policy)?));
             }
         }
         "oracle" | "static-best" => {
             for value in values(&PERCENTILES) {
                 let mut spec = policy.clone();
-                spec.knobs.insert("target".to_owned(), value);
-                points.push(point("target", value, &run(case, &spec)?));
+                spec.knobs.insert(name.to_owned(), value);
+                points.push(point(name, value, &run(case, &spec)?));
             }
         }
         "static" => {
@@ -142,30 +167,17 @@ fn sweep(
                     .map(|n| round_to_u32(f64::from(*n) * value).max(1))
                     .collect();
                 let spec = PolicySpec { counts, ..policy.clone() };
-                points.push(point("share", value, &run(case, &spec)?));
+                points.push(point(name, value, &run(case, &spec)?));
             }
         }
-        name => {
-            let rival = known(name).ok_or_else(|| {
-                // Its own message has the nearest name.
-                let error = make(policy, &case.setting).err();
-                error.map_or_else(
-                    || CliError::bad_input(format!("policy {name} is not known")),
-                    |e| CliError::new(Exit::BadInput, anyhow::Error::new(e)),
-                )
-            })?;
-            let wanted = args.knob.as_deref().unwrap_or(rival.frontier);
-            let knob = rival.knobs.iter().find(|k| k.name == wanted).ok_or_else(|| {
-                let all: Vec<&str> = rival.knobs.iter().map(|k| k.name).collect();
-                CliError::bad_input(format!(
-                    "{name} has no knob {wanted}; it has {}",
-                    all.join(", ")
-                ))
-            })?;
-            for value in values(knob.sweep) {
-                let mut spec = policy.clone();
-                spec.knobs.insert(knob.name.to_owned(), value);
-                points.push(point(knob.name, value, &run(case, &spec)?));
+        _ => {
+            let knobs = known(&policy.name).map_or(&[][..], |rival| rival.knobs);
+            for knob in knobs.iter().filter(|knob| knob.name == name) {
+                for value in values(knob.sweep) {
+                    let mut spec = policy.clone();
+                    spec.knobs.insert(name.to_owned(), value);
+                    points.push(point(name, value, &run(case, &spec)?));
+                }
             }
         }
     }

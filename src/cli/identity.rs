@@ -60,7 +60,9 @@ impl fmt::Display for Fnv {
 /// are.
 pub(super) fn scenario(trace: &TraceArgs, fleet: &Fleet) -> Result<String, CliError> {
     let (mut trace, mut fleet) = (trace.clone(), fleet.clone());
-    (fleet.startup, fleet.seed) = (Duration::ZERO, 0);
+    fleet.seed = 0;
+    // Times that differ by pool are no single one: those of a file are told from one that is given.
+    fleet.startup = fleet.startup.filter(|_| fleet.promise.sla.is_some()).map(|_| Duration::ZERO);
     for text in trace.named_mut() {
         *text = content(text)?;
     }

@@ -64,6 +64,9 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
     known(&args.policy)?;
     let trace = args.trace.open(&args.fleet.promise)?;
     let case = args.fleet.case(&trace)?;
+    if let Some(note) = args.fleet.not_scored()? {
+        super::talk(&note);
+    }
     let watch = Stopwatch::start();
     let step_s = match (args.format, args.step) {
         (_, Some(step)) => Some(seconds_of(step)),
@@ -98,11 +101,13 @@ pub(super) fn key(
     fleet: &Fleet,
     scenario: String,
 ) -> RunKey {
+    // Of pools that differ, the slowest: a fleet is up when all of it is.
+    let startups = case.setting.pools.values().map(|pool| pool.startup);
     RunKey {
         policy: policy.to_string(),
         trace,
         profile: engines(case),
-        startup_s: seconds_of(fleet.startup),
+        startup_s: seconds_of(startups.max().unwrap_or_default()),
         seed: fleet.seed,
         scenario,
     }
@@ -139,7 +144,7 @@ pub(super) fn failed(error: PlayError<TraceError>, trace: &Trace) -> CliError {
     }
 }
 
-fn unplayable(error: PolicyError) -> CliError {
+pub(super) fn unplayable(error: PolicyError) -> CliError {
     CliError::new(Exit::BadInput, error)
         .hint("docs/policies.md lists the policies with their knobs")
 }
@@ -151,16 +156,19 @@ pub(super) fn known(policy: &PolicySpec) -> Result<(), CliError> {
 
 /// Says what a reader of the result must know.
 pub(super) fn warn(played: &Played, trace: &Trace) {
-    let beyond = played.ran.beyond_profile;
-    if beyond > 0 {
-        super::talk(&format!(
-            "note: {}: {beyond} prompts are longer than any that the profile measured: their time \
-             is extrapolated",
-            trace.name
-        ));
-    }
+    beyond_profile(&trace.name, played.ran.score.beyond_profile);
     for objection in &played.objections {
         super::talk(&format!("the referee objects: {objection}"));
+    }
+}
+
+/// Says how many prompts were longer than what the profile knows of, where any was.
+pub(super) fn beyond_profile(trace: &str, prompts: u64) {
+    if prompts > 0 {
+        super::talk(&format!(
+            "note: {trace}: {prompts} prompts are longer than any that the profile measured: their \
+             time is extrapolated"
+        ));
     }
 }
 
@@ -190,6 +198,18 @@ fn json(result: &RunResult) -> Result<String, CliError> {
     Ok(text)
 }
 
+/// The start-up time of a replica in words, by pool where they differ.
+fn startups(case: &Case) -> String {
+    let pools = &case.setting.pools;
+    let all = || pools.iter().map(|(role, pool)| (role, seconds_of(pool.startup)));
+    match all().next() {
+        Some((_, first)) if all().all(|(_, s)| s.total_cmp(&first).is_eq()) => {
+            format!("{first:.0} s")
+        }
+        _ => all().map(|(role, s)| format!("{role} {s:.0} s")).collect::<Vec<_>>().join(", "),
+    }
+}
+
 fn render(case: &Case, played: &Played, result: &RunResult) -> String {
     let RunResult { run, score, .. } = result;
     let fleet: Vec<String> = played.initial.iter().map(|(role, n)| format!("{n} {role}")).collect();
@@ -207,7 +227,7 @@ fn render(case: &Case, played: &Played, result: &RunResult) -> String {
     let verdict = if score.attainment >= result.promise.percentile { "kept" } else { "NOT KEPT" };
     let mut out = format!(
         "Promise  {}\nTrace    {}: {} requests in {hours:.2} h\nEngine   {}\n\
-         Fleet    {} at the start, start-up {:.0} s\nPolicy   {}{note}\n\n{table}\n\n\
+         Fleet    {} at the start, start-up {}\nPolicy   {}{note}\n\n{table}\n\n\
          {:.2} % of requests good, promise {verdict}, at {:.2} GPU-hours \
          ({:.0} good requests each)\n",
         Fleet::described(case),
@@ -215,7 +235,7 @@ fn render(case: &Case, played: &Played, result: &RunResult) -> String {
         score.requests,
         run.profile,
         fleet.join(" + "),
-        run.startup_s,
+        startups(case),
         run.policy,
         score.attainment,
         score.gpu_hours,

@@ -396,3 +396,179 @@ fn what_cannot_come_to_anything_is_refused_before_anything_is_played() {
         assert!(!fs::exists(kept).unwrap(), "nothing was played");
     }
 }
+
+#[test]
+fn a_merge_keeps_the_course_of_a_run_wherever_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (scores, courses, document) = (path("scores"), path("courses"), path("runs.json"));
+    let play = |more: &[&str]| {
+        let policies = ["--policy", "static:2,1", "--policy", "static-best"];
+        let done = planner(&[&["backtest"], &SHORT[..], &policies, more].concat());
+        assert_eq!((done.code, done.err.as_str()), (0, ""), "{}", done.out);
+    };
+    play(&["--keep", &scores]);
+    play(&["--keep", &courses, "--format", "html"]);
+    play(&["--format", "json", "--out", &document]);
+    let merged = |parts: &[&str]| planner(&[&["merge", "--format", "html"], parts].concat());
+    let drawn = |page: &str| page.matches("<figure class=\"course\"").count();
+    for parts in [[&scores, &courses, &document], [&document, &scores, &courses]] {
+        let page = merged(&parts.map(String::as_str)).ok();
+        assert_eq!(drawn(&page), 2, "{parts:?}");
+    }
+    // Without any course the page is made all the same, and it is said what it lacks.
+    for part in [&scores, &document] {
+        let done = merged(&[part]);
+        assert_eq!((done.code, drawn(&done.out)), (0, 0));
+        for says in ["2 of 2 runs", "--keep DIR --format html"] {
+            assert!(done.err.contains(says), "{says}: {}", done.err);
+        }
+    }
+}
+
+#[test]
+fn the_job_of_a_back_test_keeps_what_its_merge_asks_for() {
+    let job = fs::read_to_string(crate::here("deploy/backtest/job.yaml")).unwrap();
+    let (_, args) = job.split_once("exec sla-planner ").unwrap();
+    let (args, _) = args.split_once("resources:").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let suite = put(
+        &dir,
+        "suite.yaml",
+        "policies: [\"static:1,1\", \"static:2,1\"]\nscenarios:\n  one: --trace \
+         poisson:rps=5,isl=100,osl=10,for=1m\n",
+    );
+    let data = dir.path().to_str().unwrap();
+    for shard in ["0", "1", "7"] {
+        let words = args.replace('"', "").replace("/suite/suite.yaml", &suite);
+        let words = words.replace("$JOB_COMPLETION_INDEX", shard).replace("/data", data);
+        let done = planner(&words.split_whitespace().collect::<Vec<_>>());
+        assert_eq!((done.code, done.out.as_str()), (0, ""), "{}", done.err);
+        assert!(done.err.contains("runs of this shard are kept"), "{}", done.err);
+    }
+    let (_, merge) = job.split_once("#   sla-planner ").unwrap();
+    let (merge, _) = merge.split_once(" --out ").unwrap();
+    let merge = merge.replace(" runs ", &format!(" {data}/runs "));
+    let page = planner(&merge.split_whitespace().collect::<Vec<_>>()).ok();
+    assert_eq!(page.matches("<figure class=\"course\"").count(), 2);
+}
+
+#[test]
+fn a_knob_that_a_policy_is_not_swept_over_is_refused_with_those_it_has() {
+    for (policy, has) in [
+        ("ours", "it has percentile"),
+        ("oracle", "it has target"),
+        ("static-best", "it has target"),
+        ("static", "it has share"),
+        ("hpa-ttft", "target"),
+    ] {
+        let args = ["--policy", policy, "--knob", "margin"];
+        planner(&[&["frontier"], &SHORT[..], &args].concat()).refused(
+            2,
+            &[&format!("policy {policy} has no knob \"margin\""), has, "docs/policies.md"],
+        );
+    }
+    planner(&[&["frontier"], &SHORT[..], &["--knob", "target"]].concat())
+        .refused(2, &["policy ours has no knob"]);
+    let swept = ["--policy", "static", "--knob", "share", "--values", "1"];
+    let rows = planner(&[&["frontier"], &SHORT[..], &swept].concat()).ok();
+    assert_eq!(rows.matches("| static | share | 1 |").count(), 1, "{rows}");
+}
+
+#[test]
+fn a_kept_run_is_not_taken_after_another_profile_or_from_another_build() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let (profile, kept, binary) = (path("profile"), path("runs"), path("sla-planner"));
+    fs::create_dir(&profile).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_sla-planner"), &binary).unwrap();
+    let tables = ["prefill_raw_data.json", "decode_raw_data.json"];
+    let measured = crate::here(crate::PROFILE);
+    for name in ["meta.json"].iter().chain(&tables) {
+        fs::copy(measured.join(name), profile.join(name)).unwrap();
+    }
+    let play = || {
+        let output = std::process::Command::new(&binary)
+            .args(["backtest", "--policy", "static:2,1", "--format", "json"])
+            .args(SHORT)
+            .args([std::path::Path::new("--keep"), &kept, "--profile".as_ref(), &profile])
+            .output()
+            .unwrap();
+        let done = crate::Done::of(output).json();
+        (done["runs"][0]["score"].clone(), fs::read_dir(&kept).unwrap().count())
+    };
+    let (first, _) = play();
+    assert_eq!(play(), (first.clone(), 1), "the same again is taken");
+    let table = profile.join(tables[0]);
+    let mut slower: Value = serde_json::from_str(&fs::read_to_string(&table).unwrap()).unwrap();
+    for ttft in slower["prefill_ttft"].as_array_mut().unwrap() {
+        *ttft = (2.0 * ttft.as_f64().unwrap()).into();
+    }
+    fs::write(&table, slower.to_string()).unwrap();
+    let (second, files) = play();
+    assert_eq!(files, 2, "another profile under the same path");
+    assert!(second["ttft_ms"]["mean"].as_f64() > first["ttft_ms"]["mean"].as_f64(), "{second}");
+    let build = fs::File::options().append(true).open(&binary).unwrap();
+    let before = build.metadata().unwrap().modified().unwrap();
+    build.set_modified(before - std::time::Duration::from_secs(60)).unwrap();
+    drop(build);
+    assert_eq!(play(), (second, 3), "another build");
+}
+
+#[test]
+fn prompts_beyond_the_profile_are_told_once_for_each_scenario() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = dir.path().join("runs");
+    let kept = kept.to_str().unwrap();
+    let suite = put(
+        &dir,
+        "suite.yaml",
+        "policies: [\"static:2,1\", \"static:3,1\"]\nseeds: [1, 2]\nscenarios:\n  long: --trace \
+         poisson:rps=0.2,isl=20000,osl=10,for=2m\n  short: --trace \
+         poisson:rps=0.2,isl=2000,osl=10,for=2m\n",
+    );
+    let told = |args: &[&str]| {
+        let done = planner(args);
+        assert_eq!(done.code, 0, "{}", done.err);
+        let notes: Vec<&str> =
+            done.err.lines().filter(|l| l.contains("than any that the profile measured")).collect();
+        assert_eq!(notes.len(), 1, "{}", done.err);
+        assert!(notes[0].contains("long: "), "{}", notes[0]);
+    };
+    for _ in ["played", "taken as kept"] {
+        told(&["backtest", "--suite", &suite, "--keep", kept]);
+    }
+    told(&["merge", kept]);
+}
+
+#[test]
+fn the_start_up_times_of_a_file_are_those_of_the_fleet_unless_a_flag_says_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = put(
+        &dir,
+        "sla.yaml",
+        "sla: {ttft: {target: 500ms, percentile: 99}, percentile: 80}\npools:\n  prefill: {startup: \
+         20s}\n  decode: {startup: 5m}\n",
+    );
+    // The load steps up by much more than the fleet at the start can take.
+    let step = ["--trace", "step:rps=2,times=20,at=1m,isl=3000,osl=100,for=6m"];
+    let play = |more: &[&str]| {
+        let args =
+            [&["simulate", "--format", "json", "--initial", "1,1"], &step[..], more].concat();
+        let done = planner(&args);
+        assert_eq!(done.code, 0, "{}", done.err);
+        (serde_json::from_str::<Value>(&done.out).unwrap(), done.err)
+    };
+    let (of_file, err) = play(&["--sla", &file]);
+    assert_eq!(of_file["run"]["startup_s"], 300.0, "that of the slowest pool");
+    assert_eq!(of_file["promise"]["percentile"], 80.0);
+    assert!(err.contains("99 % of TTFT alone is planned for and not scored"), "{err}");
+    let (both_slow, _) = play(&["--sla", &file, "--startup", "5m"]);
+    assert_eq!(both_slow["run"]["startup_s"], 300.0);
+    assert_ne!(both_slow["run"]["scenario"], of_file["run"]["scenario"], "they are told apart");
+    let late = |run: &Value| run["score"]["late_ttft"].as_u64().unwrap();
+    assert!(2 * late(&of_file) < late(&both_slow), "prefill is up in 20 s: {of_file} {both_slow}");
+    assert_eq!(play(&[]).0["run"]["startup_s"], 60.0);
+    let text = planner(&["simulate", "--sla", &file, "--policy", "static:2,1"]).out;
+    assert!(text.contains("start-up prefill 20 s, decode 300 s"), "{text}");
+}

@@ -3,10 +3,9 @@
 use super::super::{Promise, RunResult};
 use super::charts;
 use super::frontier::{Dot, plot};
-use super::table::{table, winner};
-use super::text::{
-    Group, escape, foresees, groups, kept, number, percent, promise, push_new, span,
-};
+use super::standing::Standing;
+use super::table::table;
+use super::text::{Group, escape, groups, kept, number, percent, promise, push_new, span};
 
 const STYLE: &str = include_str!("style.css");
 /// Only a tooltip: without scripts the page says all the same.
@@ -28,11 +27,13 @@ pub fn html(title: &str, results: &[RunResult]) -> String {
         out.push(format!("<figure>{}</figure></section>", frontier(g)));
     }
     for g in &groups {
-        for r in &g.rows {
+        let several = g.seeds() > 1;
+        for r in g.rows.iter().flat_map(|row| &row.runs) {
             let Some(timeline) = &r.timeline else { continue };
+            let seed = if several { format!(", seed {}", r.run.seed) } else { String::new() };
             let how = if kept(r) { "✓ promise kept" } else { "✗ promise missed" };
             out.push(format!(
-                "<section><h2>{}: {}</h2><p>{how}: {} % good for {} GPU-hours.</p>{}</section>",
+                "<section><h2>{}{seed}: {}</h2><p>{how}: {} % good for {} GPU-hours.</p>{}</section>",
                 escape(&r.run.policy),
                 escape(&g.name()),
                 percent(r.score.attainment),
@@ -81,8 +82,7 @@ fn winners(groups: &[Group<'_>]) -> String {
     if let [only] = groups {
         return outcome(only);
     }
-    let won: Vec<&str> =
-        groups.iter().filter_map(|g| winner(g).map(|r| r.run.policy.as_str())).collect();
+    let won: Vec<&str> = groups.iter().filter_map(|g| g.winner().map(|row| row.policy)).collect();
     let mut names: Vec<&str> = Vec::new();
     won.iter().for_each(|name| push_new(&mut names, *name));
     let count = |name: &str| won.iter().filter(|w| **w == name).count();
@@ -92,39 +92,57 @@ fn winners(groups: &[Group<'_>]) -> String {
         .iter()
         .map(|name| format!("{name} in {} of {} comparisons", count(name), groups.len()))
         .collect();
-    let none = groups.len() - won.len();
+    let open = groups.iter().filter(|g| is_open(g)).count();
+    let none = groups.len() - won.len() - open;
     if none > 0 {
         parts.push(format!("nobody kept it in {none}"));
+    }
+    if open > 0 {
+        parts.push(format!("no policy was played with every seed in {open}"));
     }
     format!("Fewest GPU-hours while keeping the promise: {}.", parts.join("; "))
 }
 
+/// Whether seeds are missing everywhere, so that no policy can win.
+fn is_open(g: &Group<'_>) -> bool {
+    g.contenders().next().is_none() && g.rows.iter().any(|row| !row.foresees())
+}
+
 fn outcome(g: &Group<'_>) -> String {
-    let able = g.rows.iter().filter(|r| !foresees(&r.run.policy));
-    let (all, keepers) = able.fold((0, 0), |(n, k), r| (n + 1, k + usize::from(kept(r))));
-    match winner(g) {
-        None => "No policy kept the promise without knowing the future.".to_owned(),
-        Some(r) => format!(
-            "{} used the fewest GPU-hours while keeping the promise: {} for {} % good ({keepers} of \
-             {all} policies kept it without knowing the future).",
-            r.run.policy,
-            number(r.score.gpu_hours),
-            percent(r.score.attainment)
+    let seeds = g.seeds();
+    if is_open(g) {
+        return format!("No policy was played with every one of the {seeds} seeds: none is best.");
+    }
+    let (all, keepers) =
+        g.contenders().fold((0, 0), |(n, k), row| (n + 1, k + usize::from(row.kept())));
+    let mean = if seeds > 1 { format!(", in the mean of {seeds} seeds") } else { String::new() };
+    match g.winner() {
+        None => format!("No policy kept the promise without knowing the future{mean}."),
+        Some(row) => format!(
+            "{} used the fewest GPU-hours while keeping the promise: {} for {} % good{mean} \
+             ({keepers} of {all} policies kept it without knowing the future).",
+            row.policy,
+            row.gpu_hours_words(),
+            row.attainment_words()
         ),
     }
 }
 
 fn frontier(g: &Group<'_>) -> String {
+    let dot = |row: &Standing<'_>| match row.runs.len() {
+        1 => row.policy.to_owned(),
+        n => format!("{}, mean of {n} seeds", row.policy),
+    };
     let dots: Vec<Dot<'_>> = g
         .rows
         .iter()
-        .map(|r| Dot {
-            series: &r.run.policy,
-            label: r.run.policy.clone(),
-            short: r.run.policy.clone(),
-            x: r.score.gpu_hours,
-            attainment: r.score.attainment,
+        .map(|row| Dot {
+            series: row.policy,
+            label: dot(row),
+            short: row.policy.to_owned(),
+            x: row.gpu_hours(),
+            attainment: row.attainment(),
         })
         .collect();
-    plot(&dots, g.rows.first().map(|r| r.promise.percentile), false)
+    plot(&dots, Some(g.promise.percentile), false)
 }

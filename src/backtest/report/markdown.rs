@@ -1,13 +1,14 @@
 //! The comparison as Markdown tables.
 
 use super::super::RunResult;
-use super::table::{HEADINGS, cells};
-use super::text::{cell, groups, kept, number, percent, policies};
+use super::standing::Standing;
+use super::table::{about_seeds, cells, headings};
+use super::text::{cell, groups, policies};
 
 /// A summary of all groups, then a longer table for each.
 ///
 /// A cell of the summary is the good share in percent, an at sign and the GPU-hours; `✗` follows
-/// where the promise was missed.
+/// where the promise was missed. With several seeds both are means, with their spread.
 #[must_use]
 pub fn markdown(results: &[RunResult]) -> String {
     if results.is_empty() {
@@ -21,28 +22,34 @@ pub fn markdown(results: &[RunResult]) -> String {
         .map(|policy| {
             let mut row = vec![policy.to_owned()];
             row.extend(groups.iter().map(|g| {
-                let of_policy = g.rows.iter().filter(|r| r.run.policy == policy);
-                let runs: Vec<String> = of_policy.map(|r| summary(r)).collect();
-                if runs.is_empty() { "–".to_owned() } else { runs.join(", ") }
+                let row = g.rows.iter().find(|row| row.policy == policy);
+                row.map_or_else(|| "–".to_owned(), summary)
             }));
             row
         })
         .collect();
+    let means = if groups.iter().any(|g| g.seeds() > 1) {
+        " Means over the seeds (smallest..largest) where a policy was played with several."
+    } else {
+        ""
+    };
     let mut out = vec![
-        "Good requests in percent @ GPU-hours; ✗ where the promise was missed.\n\n".to_owned(),
+        format!("Good requests in percent @ GPU-hours; ✗ where the promise was missed.{means}\n\n"),
         table(&head, &rows),
     ];
     for g in &groups {
-        let rows: Vec<Vec<String>> = g.rows.iter().map(|r| cells(r).to_vec()).collect();
+        let rows: Vec<Vec<String>> = g.rows.iter().map(|row| cells(g, row)).collect();
+        let head: Vec<String> = headings(g).into_iter().map(str::to_owned).collect();
         out.push(format!("\n### {}\n\n", cell(&g.name())));
-        out.push(table(&HEADINGS.map(str::to_owned), &rows));
+        out.extend(about_seeds(g).map(|words| format!("{words}\n\n")));
+        out.push(table(&head, &rows));
     }
     out.concat()
 }
 
-fn summary(r: &RunResult) -> String {
-    let mark = if kept(r) { "" } else { " ✗" };
-    format!("{} @ {}{mark}", percent(r.score.attainment), number(r.score.gpu_hours))
+fn summary(row: &Standing<'_>) -> String {
+    let mark = if row.kept() { "" } else { " ✗" };
+    format!("{} @ {}{mark}", row.attainment_words(), row.gpu_hours_words())
 }
 
 /// A Markdown table: the first column to the left, the others to the right.

@@ -1,13 +1,15 @@
 //! What a comparison looks like: a page that opens offline, and tables for a readme.
 //!
 //! Everything here is a function from results to text: no files, no clock. Rows keep the order in
-//! which their policy first appears; groups keep the order in which theirs does.
+//! which their policy first appears; groups keep the order in which theirs does. A row is a policy
+//! with all seeds that it was played with.
 
 mod charts;
 mod frontier;
 mod html;
 mod markdown;
 mod measured;
+mod standing;
 mod svg;
 mod table;
 #[cfg(test)]

@@ -230,3 +230,80 @@ fn a_sweep_is_sorted_by_cost_within_its_policy() {
     assert!(text.contains("| ours | margin | 0 | 92.0 | 10 |\n| ours | margin | 0.5 |"));
     assert_eq!(count(&frontier_html("sweep", &points()), "<circle"), 8);
 }
+
+/// Two policies with three seeds: `even` keeps the promise in the mean and `lucky` with its best
+/// seed alone.
+fn seeded() -> Vec<RunResult> {
+    let mut out = Vec::new();
+    for (policy, runs) in [
+        ("lucky", [(99.9, 5.0), (97.0, 9.0), (97.5, 10.0)]),
+        ("even", [(99.5, 11.0), (98.8, 12.0), (99.3, 13.0)]),
+    ] {
+        for (seed, (attainment, gpu_hours)) in (1..).zip(runs) {
+            let mut run = result(policy, "steady", attainment, gpu_hours);
+            run.run.seed = seed;
+            run.score.lost = seed;
+            run.score.recovery.longest_s = 10.0 * seed as f64;
+            out.push(run);
+        }
+    }
+    out
+}
+
+#[test]
+fn several_seeds_of_a_policy_are_one_row_of_means_with_their_spread() {
+    let text = markdown(&seeded());
+    assert!(text.contains("Means over the seeds, 3 of them (smallest..largest)"), "{text}");
+    assert!(text.contains("| even | 99.2 (98.8..99.5) @ 12 (11..13) |\n"), "{text}");
+    assert!(text.contains("| lucky | 98.13 (97.0..99.9) @ 8 (5..10) ✗ |\n"), "{text}");
+    assert!(text.contains("| even | 3 | 99.2 (98.8..99.5) | ✓ kept | 12 (11..13) |"), "{text}");
+    assert!(text.contains("| 2 | 30 s |\n"), "mean of the lost, longest of the spells: {text}");
+    assert_eq!(count(&text, "\n| even |"), 2, "one in the summary, one in the table");
+}
+
+#[test]
+fn one_seed_is_told_without_means() {
+    let text = markdown(&some());
+    for word in ["seed", "..", "Mean"] {
+        assert!(!text.contains(word), "{word}: {text}");
+    }
+}
+
+#[test]
+fn the_winner_is_chosen_from_the_means_over_the_seeds() {
+    let mut runs = seeded();
+    runs[0].timeline = Some(course(60));
+    let page = html("night", &runs);
+    assert!(
+        page.contains(
+            "even used the fewest GPU-hours while keeping the promise: 12 (11..13) for 99.2 \
+             (98.8..99.5) % good, in the mean of 3 seeds (1 of 2 policies"
+        ),
+        "{page}"
+    );
+    assert_eq!(count(&page, "★ fewest"), 1);
+    assert_eq!(count(&page, "<circle"), 2, "a dot for each policy");
+    assert!(page.contains("lucky, seed 1: steady"), "a course is of one seed");
+}
+
+#[test]
+fn a_policy_without_a_run_of_every_seed_does_not_win() {
+    let mut runs = seeded();
+    let mut easy = result("easy", "steady", 100.0, 1.0);
+    easy.run.seed = 3;
+    runs.push(easy);
+    let page = html("night", &runs);
+    assert!(page.contains("even used the fewest GPU-hours"), "{page}");
+    let apart = [runs[0].clone(), runs[4].clone()];
+    assert!(html("night", &apart).contains("every one of the 2 seeds: none is best"));
+}
+
+#[test]
+fn a_mean_of_equal_shares_keeps_what_each_of_them_keeps() {
+    let mut runs = seeded();
+    for run in &mut runs {
+        run.promise.percentile = 99.1;
+        run.score.attainment = 99.1;
+    }
+    assert!(markdown(&runs).contains("| even | 99.1 (99.1..99.1) @ 12 (11..13) |"));
+}

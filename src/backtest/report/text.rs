@@ -1,8 +1,10 @@
 //! Words and numbers that the pages share, and the order of groups and rows.
 
 use super::super::{Promise, RunResult};
+use super::standing::Standing;
 
-/// Runs that may be compared: the same trace, profile, start-up time, scenario and promise.
+/// Runs that may be compared: the same trace, profile, start-up time, scenario and promise; they
+/// differ in policy and seed.
 pub(super) struct Group<'a> {
     /// Name of the trace.
     pub(super) trace: &'a str,
@@ -12,11 +14,57 @@ pub(super) struct Group<'a> {
     pub(super) startup_s: f64,
     /// What else tells it from a group of the same name; empty mostly.
     pub(super) apart: String,
-    /// Its runs, in policy order.
-    pub(super) rows: Vec<&'a RunResult>,
+    /// What its runs have in common of what they were made from.
+    scenario: &'a str,
+    /// The promise that all were scored by.
+    pub(super) promise: Promise,
+    /// Its policies, in policy order.
+    pub(super) rows: Vec<Standing<'a>>,
 }
 
-impl Group<'_> {
+impl<'a> Group<'a> {
+    fn new(run: &'a RunResult) -> Self {
+        Self {
+            trace: &run.run.trace,
+            profile: &run.run.profile,
+            startup_s: run.run.startup_s,
+            apart: String::new(),
+            scenario: &run.run.scenario,
+            promise: run.promise,
+            rows: vec![Standing::new(run)],
+        }
+    }
+
+    fn add(&mut self, run: &'a RunResult) {
+        match self.rows.iter_mut().find(|row| row.policy == run.run.policy) {
+            Some(row) => row.add(run),
+            None => self.rows.push(Standing::new(run)),
+        }
+    }
+
+    /// How many seeds any of its policies was played with.
+    pub(super) fn seeds(&self) -> usize {
+        let mut seeds: Vec<u64> = Vec::new();
+        for run in self.rows.iter().flat_map(|row| &row.runs) {
+            push_new(&mut seeds, run.run.seed);
+        }
+        seeds.len()
+    }
+
+    /// The policies that may win: played with every seed of the group, since an easy seed alone
+    /// would win, and without knowing the future.
+    pub(super) fn contenders(&self) -> impl Iterator<Item = &Standing<'a>> {
+        let seeds = self.seeds();
+        self.rows.iter().filter(move |row| row.runs.len() == seeds && !row.foresees())
+    }
+
+    /// Who kept the promise with the fewest GPU-hours, in the means over the seeds.
+    pub(super) fn winner(&self) -> Option<&Standing<'a>> {
+        self.contenders()
+            .filter(|row| row.kept())
+            .min_by(|a, b| a.gpu_hours().total_cmp(&b.gpu_hours()))
+    }
+
     /// The group in words.
     pub(super) fn name(&self) -> String {
         format!("{}, {}, start-up {}{}", self.trace, self.profile, span(self.startup_s), self.apart)
@@ -143,26 +191,18 @@ pub(super) fn groups(results: &[RunResult]) -> Vec<Group<'_>> {
             g.trace == run.trace
                 && g.profile == run.profile
                 && g.startup_s.total_cmp(&run.startup_s).is_eq()
-                && g.rows.iter().all(|other| {
-                    other.run.scenario == run.scenario && other.promise.key() == r.promise.key()
-                })
+                && g.scenario == run.scenario
+                && g.promise.key() == r.promise.key()
         };
-        if let Some(g) = groups.iter_mut().find(same) {
-            g.rows.push(r);
-        } else {
-            groups.push(Group {
-                trace: &run.trace,
-                profile: &run.profile,
-                startup_s: run.startup_s,
-                apart: String::new(),
-                rows: vec![r],
-            });
+        match groups.iter_mut().find(same) {
+            Some(g) => g.add(r),
+            None => groups.push(Group::new(r)),
         }
     }
     tell_apart(&mut groups);
     let order = policies(results);
     for g in &mut groups {
-        g.rows.sort_by_key(|r| order.iter().position(|p| *p == r.run.policy));
+        g.rows.sort_by_key(|r| order.iter().position(|p| *p == r.policy));
     }
     groups
 }
@@ -174,16 +214,15 @@ fn tell_apart(groups: &mut [Group<'_>]) {
         if names.iter().filter(|name| **name == names[i]).count() < 2 {
             continue;
         }
-        let Some(row) = g.rows.first() else { continue };
-        let p = &row.promise;
+        let Promise { ttft_ms, itl_ms, percentile } = g.promise;
         g.apart = format!(
             ", {} % TTFT {} ms ITL {} ms",
-            number(p.percentile),
-            number(p.ttft_ms),
-            number(p.itl_ms)
+            number(percentile),
+            number(ttft_ms),
+            number(itl_ms)
         );
-        if !row.run.scenario.is_empty() {
-            let short: String = row.run.scenario.chars().take(8).collect();
+        if !g.scenario.is_empty() {
+            let short: String = g.scenario.chars().take(8).collect();
             g.apart = format!("{}, scenario {short}", g.apart);
         }
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Args;
 use super::suite::Planned;
 use crate::backtest::policy::PolicyError;
-use crate::backtest::{PlayError, RunResult, play};
+use crate::backtest::{PlayError, RunResult, Score, play};
 use crate::cli::exit::CliError;
 use crate::cli::identity::Fnv;
 use crate::cli::progress::Stopwatch;
@@ -145,7 +145,8 @@ fn read_one(path: &Path) -> Result<RunResult, CliError> {
     })
 }
 
-/// What shards kept or printed, put together; the same run twice counts once.
+/// What shards kept or printed, put together; the same run twice counts once, with its course where
+/// one of the two has it.
 pub(super) fn read_parts(parts: &[PathBuf]) -> Result<Vec<RunResult>, CliError> {
     let mut all: Vec<RunResult> = Vec::new();
     for part in parts {
@@ -155,9 +156,11 @@ pub(super) fn read_parts(parts: &[PathBuf]) -> Result<Vec<RunResult>, CliError> 
             read_document(part)?
         };
         for result in found {
-            match all.iter().find(|known| known.run == result.run) {
+            match all.iter_mut().find(|known| known.run == result.run) {
                 None => all.push(result),
-                Some(known) if known.score == result.score => {}
+                Some(known) if own(&known.score) == own(&result.score) => {
+                    known.timeline = known.timeline.take().or(result.timeline);
+                }
                 Some(_) => {
                     return Err(CliError::bad_input(format!(
                         "{}: {} on {} was played before, with another result",
@@ -174,6 +177,11 @@ pub(super) fn read_parts(parts: &[PathBuf]) -> Result<Vec<RunResult>, CliError> 
         return Err(CliError::bad_input("there is no run to merge"));
     }
     Ok(all)
+}
+
+/// The score without what a comparison adds to it, which a printed run has and a kept one has not.
+fn own(score: &Score) -> Score {
+    Score { regret_oracle: None, regret_static: None, ..score.clone() }
 }
 
 fn read_document(path: &Path) -> Result<Vec<RunResult>, CliError> {

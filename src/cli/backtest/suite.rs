@@ -70,8 +70,11 @@ pub(super) fn plan(args: &Args, measured: Option<&[Measured]>) -> Result<Vec<Pla
     };
     let mut planned = Vec::new();
     for (name, scenario) in scenarios {
-        let startups =
-            if startups.is_empty() { vec![scenario.fleet.startup] } else { startups.clone() };
+        let startups: Vec<Option<Duration>> = if startups.is_empty() {
+            vec![scenario.fleet.startup]
+        } else {
+            startups.iter().copied().map(Some).collect()
+        };
         let seeds = if seeds.is_empty() { vec![scenario.fleet.seed] } else { seeds.clone() };
         let of_it = match (&name, measured) {
             (Some(name), Some(measured)) => Some(measured::fleets(measured, name)?),

@@ -8,11 +8,16 @@ use crate::cli::tally::{Tally, clock};
 use crate::sim::{Ended, PoolView, SimTime};
 use crate::units::{Role, ceil_to_u32, floor_to_u32};
 
-/// Columns of the strips.
-const COLUMNS: usize = 60;
+/// Columns of a frame: those of the narrowest usual terminal. A wider line would be broken by the
+/// terminal, and the next frame be drawn too low.
+const WIDTH: usize = 80;
 
-/// Lines of one frame, so that the next is drawn over it.
-const DECISIONS: usize = 4;
+/// Columns of the strips: what the name and the rate beside them leave of [`WIDTH`].
+const COLUMNS: usize = 50;
+
+/// Lines for the last decisions. With them a frame of two pools has 23 lines, so that it and the
+/// cursor fit in a terminal of 24.
+const DECISION_LINES: usize = 6;
 
 const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
@@ -85,7 +90,7 @@ impl Scene {
     pub(super) fn ordered(&mut self, at: SimTime, role: Role, from: u32, to: u32, why: &str) {
         let why = why.split_once(": ").map_or(why, |(_, words)| words);
         self.decisions.push_front(format!("{}  {role} {from} → {to}: {why}", clock(at.as_secs())));
-        self.decisions.truncate(DECISIONS);
+        self.decisions.truncate(DECISION_LINES);
     }
 
     /// The rows of the last while, oldest first.
@@ -112,7 +117,7 @@ impl Scene {
                 "sla-planner demo · a simulated cluster, {:.0} times as fast as life",
                 self.speed
             ),
-            format!("promise   {}", self.promise),
+            clip(&format!("promise   {}", self.promise)),
             String::new(),
             format!("time      {}", clock(self.now)),
             format!(
@@ -120,31 +125,14 @@ impl Scene {
                 bars(&rate, None),
                 rate.last().unwrap_or(&0.0)
             ),
+            format!("TTFT      {}", bars(&slow, Some(self.tally.promise.ttft_ms * 2.0))),
             format!(
-                "TTFT      {} {}",
-                bars(&slow, Some(self.tally.promise.ttft_ms * 2.0)),
-                paint("slowest of ten seconds; full is twice the promise", "2"),
+                "          {}",
+                paint("the slowest of each ten seconds; full is twice the promise", "2")
             ),
             String::new(),
         ];
-        for (role, (pool, _)) in &self.tally.pools {
-            let n =
-                |count: u32, c: char| std::iter::repeat_n(c, usize::try_from(count).unwrap_or(0));
-            let shown: String = n(pool.ready, '█').collect();
-            let starting: String = n(pool.starting, '░').chain(n(pool.draining, '▒')).collect();
-            lines.push(format!(
-                "{:<9} {}{} {} serving{}",
-                role.to_string(),
-                paint(&shown, "32"),
-                paint(&starting, "33"),
-                pool.ready,
-                if pool.starting > 0 {
-                    format!(", {} starting", pool.starting)
-                } else {
-                    String::new()
-                },
-            ));
-        }
+        lines.extend(self.tally.pools.iter().map(|(role, (pool, _))| pool_line(*role, *pool)));
         let kept = self.tally.keeps();
         let hours = self.tally.gpu_hours();
         let fixed = self.fixed_hours();
@@ -157,14 +145,13 @@ impl Scene {
         ));
         lines.push(format!("cost      {hours:.2} GPU-hours so far"));
         lines.push(format!(
-            "static    {fixed:.2} GPU-hours with the best fleet that never changes ({})",
-            self.fixed_fleet()
+            "static    {fixed:.2} GPU-hours with the best fleet that never changes:"
         ));
+        lines.push(format!("          {}", self.fixed_fleet()));
         lines.push(String::new());
         lines.push("decisions".to_owned());
-        for i in 0..DECISIONS {
-            lines.push(format!("  {}", self.decisions.get(i).map_or("", String::as_str)));
-        }
+        let decisions = self.decisions.iter().flat_map(|words| wrapped(words));
+        lines.extend(decisions.chain(std::iter::repeat(String::new())).take(DECISION_LINES));
         let mut out = String::new();
         if self.drawn > 0 {
             put!(out, "\x1b[{}A", self.drawn);
@@ -237,6 +224,58 @@ impl Scene {
     }
 }
 
+/// The replicas of a pool, a block for each; for several where there are too many for the line.
+fn pool_line(role: Role, pool: PoolView) -> String {
+    let name = format!("{:<9} ", role.to_string());
+    let starting = match pool.starting {
+        0 => String::new(),
+        n => format!(", {n} starting"),
+    };
+    let words = format!(" {} serving{starting}", pool.ready);
+    let room = |words: &str| WIDTH.saturating_sub(name.chars().count() + words.chars().count());
+    let counts = [pool.ready, pool.starting, pool.draining];
+    let drawn = |each: usize| counts.map(|n| usize::try_from(n).unwrap_or(0).div_ceil(each));
+    let fits = |each: usize, room: usize| drawn(each).iter().sum::<usize>() <= room;
+    let (each, words) = if fits(1, room(&words)) {
+        (1, words)
+    } else {
+        let said = |each: usize| format!("{words}, a block is {each}");
+        // Ends: there are three blocks at most in the end.
+        let each = (2..).find(|each| fits(*each, room(&said(*each)).max(3))).unwrap_or(1);
+        (each, said(each))
+    };
+    let [ready, starting, draining] = drawn(each);
+    format!(
+        "{name}{}{}{words}",
+        paint(&"█".repeat(ready), "32"),
+        paint(&("░".repeat(starting) + &"▒".repeat(draining)), "33")
+    )
+}
+
+/// A decision on as many lines as it takes, broken between words, the later ones set in.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines = vec![" ".to_owned()];
+    for word in text.split(' ') {
+        let fits = |line: &String| line.chars().count() + 1 + word.chars().count() <= WIDTH;
+        match lines.last_mut() {
+            Some(line) if fits(line) => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(clip(&format!("            {word}"))),
+        }
+    }
+    lines
+}
+
+/// The text as far as it fits.
+fn clip(text: &str) -> String {
+    if text.chars().count() <= WIDTH {
+        return text.to_owned();
+    }
+    text.chars().take(WIDTH - 1).chain(['…']).collect()
+}
+
 /// A strip of bars, the newest on the right.
 fn bars(values: &[f64], full: Option<f64>) -> String {
     let most = full.unwrap_or_else(|| values.iter().copied().fold(1.0, f64::max));
@@ -250,4 +289,104 @@ fn bars(values: &[f64], full: Option<f64>) -> String {
 
 fn paint(text: &str, code: &str) -> String {
     if text.is_empty() { String::new() } else { format!("\x1b[{code}m{text}\x1b[0m") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backtest::Promise;
+
+    fn scene(terminal: bool) -> Scene {
+        let promise = Promise { ttft_ms: 1500.0, itl_ms: 50.0, percentile: 99.95 };
+        Scene {
+            now: 0.0,
+            promise: "99.95 % of requests with TTFT within 1s500ms and ITL within 50ms".to_owned(),
+            statics: [(Role::Prefill, 1234), (Role::Decode, 1234)].into(),
+            static_gpus: 2468,
+            static_keeps: false,
+            speed: 100_000.0,
+            terminal,
+            tally: Tally::new(promise),
+            buckets: Vec::new(),
+            decisions: VecDeque::new(),
+            drawn: 0,
+        }
+    }
+
+    fn pool(ready: u32, starting: u32, draining: u32) -> PoolView {
+        PoolView { desired: ready + starting, ready, starting, draining, pending: 0 }
+    }
+
+    /// The lines as they are seen: without what moves the cursor, paints or erases.
+    fn seen(frame: &str) -> Vec<String> {
+        let mut parts = frame.split("\x1b[");
+        let first = parts.next().unwrap().to_owned();
+        let text = parts.fold(first, |text, part| {
+            text + part
+                .trim_start_matches(|c: char| c.is_ascii_digit() || c == ';')
+                .get(1..)
+                .unwrap()
+        });
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn no_line_of_a_frame_is_wider_than_the_terminal_nor_the_frame_higher() {
+        let mut scene = scene(true);
+        let why = "sized: a forecast of 123.4 requests/s with prompts of 3000 tokens needs 17 engines \
+                   at 83 % of what one takes, and the one before it was of 12 engines";
+        for at in (0..7200).step_by(10) {
+            for _ in 0..at * 10 {
+                scene.arrived(SimTime::from_start(std::time::Duration::from_secs(at)));
+            }
+        }
+        for (ready, starting, draining) in
+            [(0, 0, 0), (3, 1, 2), (60, 0, 0), (70, 0, 0), (61, 9, 4), (10_000, 10_000, 10_000)]
+        {
+            scene.now += 1200.0;
+            let at = SimTime::from_start(std::time::Duration::from_secs(5));
+            scene.fleet(at, Role::Prefill, pool(ready, starting, draining), 8);
+            scene.fleet(at, Role::Decode, pool(ready, draining, starting), 8);
+            scene.ordered(at, Role::Decode, 9_999, 10_000, why);
+            let frame = scene.frame();
+            let lines = seen(&frame);
+            for line in &lines {
+                assert!(line.chars().count() <= 80, "{}: {line}", line.chars().count());
+            }
+            assert_eq!(lines.len(), 23, "{frame}");
+        }
+        scene.fleet(SimTime::ZERO, Role::Aggregated, pool(70, 0, 0), 8);
+        let lines = seen(&scene.frame());
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{lines:?}");
+    }
+
+    #[test]
+    fn a_pool_has_a_block_for_each_replica_as_long_as_they_fit() {
+        let line = |pool| seen(&pool_line(Role::Decode, pool)).concat();
+        assert_eq!(line(pool(3, 2, 1)), "decode    ███░░▒ 3 serving, 2 starting");
+        assert_eq!(
+            line(pool(80, 0, 0)),
+            format!("decode    {} 80 serving, a block is 2", "█".repeat(40))
+        );
+    }
+
+    #[test]
+    fn a_long_reason_is_wrapped_and_not_lost() {
+        let text = "00:00:10  decode 1 → 2: ".to_owned() + &"word ".repeat(30);
+        let lines = wrapped(text.trim());
+        assert!(lines.len() > 1 && lines.iter().all(|line| line.chars().count() <= 80));
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&lines.join(" ")), words(&text));
+    }
+
+    #[test]
+    fn the_load_that_is_shown_is_what_arrived_and_not_what_was_answered() {
+        let mut scene = scene(false);
+        for i in 0..25 {
+            scene.arrived(SimTime::from_start(std::time::Duration::from_millis(i * 300)));
+        }
+        scene.now = 10.0;
+        let text = scene.frame();
+        assert!(text.contains("  2.5 requests/s"), "nothing has ended yet: {text}");
+    }
 }
