@@ -28,6 +28,12 @@ const BEGINNING: Duration = Duration::from_secs(1800);
 /// tenth fewer GPU-hours than with 95.3 %; the others hardly reach it.
 const MOST: f64 = 4.0;
 
+/// Of so many tokens in a row the gaps are taken to be alike, so that the mean ITL of a request
+/// varies less than its gaps do, and short answers vary more. Only where prompts are read between
+/// tokens is there much to it: D8 had 98.28 % good with all gaps alike, 98.43 at this and 98.56 at
+/// twice this, for 4 and 8 % more GPU-hours each, and no other scenario changed.
+const TOGETHER: f64 = 10.0;
+
 /// A longer gap between two readings is no experience.
 const LONGEST_STEP: Duration = Duration::from_secs(300);
 
@@ -123,18 +129,19 @@ impl Account {
 
 /// The share of the requests of a window that was late; `None` where no latency is known.
 fn late(traffic: &Traffic, sla: &Sla) -> Option<f64> {
-    let ttft = over(&traffic.ttft, sla.ttft);
-    // A request is slow by its own mean over many tokens, which hardly differs from that of all.
-    let itl = traffic.itl.mean.known().map(|mean| if *mean > sla.itl { 1.0 } else { 0.0 });
+    let ttft = over(&traffic.ttft, sla.ttft, 1.0);
+    let tokens = traffic.osl.known().map_or(1.0, |osl| osl.get());
+    let itl = over(&traffic.itl, sla.itl, (TOGETHER / tokens.max(1.0)).min(1.0));
     match (ttft, itl) {
         (None, None) => None,
         (a, b) => Some(1.0 - (1.0 - a.unwrap_or(0.0)) * (1.0 - b.unwrap_or(0.0))),
     }
 }
 
-/// The share over `target`, by the log-normal law of the mean and the quantile that were seen. Just
-/// the promised share where the quantile is at the target, so exact there up to the width of a bucket.
-fn over(seen: &LatencySignals, target: Millis) -> Option<f64> {
+/// The share over `target`, by the log-normal law of the mean and the quantile that were seen, of
+/// means whose variance is `part` of that. With the whole it is just the promised share where the
+/// quantile is at the target, so exact there up to the width of a bucket.
+fn over(seen: &LatencySignals, target: Millis, part: f64) -> Option<f64> {
     let quantile = seen.quantile.known()?.get();
     let mean = seen.mean.known().map_or(quantile, |mean| mean.get());
     let target = target.get();
@@ -145,10 +152,11 @@ fn over(seen: &LatencySignals, target: Millis) -> Option<f64> {
     let z = normal.inverse_cdf(seen.percentile.share().get());
     // mean = exp(mu + sigma^2 / 2) and quantile = exp(mu + z sigma).
     let sigma = z - (z * z - 2.0 * (quantile / mean).ln()).max(0.0).sqrt();
+    let sigma = (part * (sigma * sigma).exp_m1()).ln_1p().sqrt();
     if !(sigma.is_finite() && sigma > 1e-3) {
         return Some(if mean > target { 1.0 } else { 0.0 });
     }
-    let mu = quantile.ln() - z * sigma;
+    let mu = mean.ln() - sigma * sigma / 2.0;
     Some(1.0 - normal.cdf((target.ln() - mu) / sigma))
 }
 
@@ -200,10 +208,15 @@ mod tests {
     fn the_share_over_a_target_is_that_of_the_quantile_where_they_meet() {
         let share = |mean, quantile| {
             let seen = window(1.0, Some((mean, quantile)), 10.0).ttft;
-            over(&seen, sla().ttft).unwrap()
+            over(&seen, sla().ttft, 1.0).unwrap()
         };
         assert!((share(200.0, 500.0) - 0.01).abs() < 1e-3);
         assert!(share(100.0, 200.0) < 1e-4 && share(400.0, 900.0) > 0.1);
+        // The mean of many gaps lies nearer to the mean of all.
+        let seen = window(1.0, Some((400.0, 900.0)), 10.0).ttft;
+        let (one, many) =
+            (over(&seen, sla().ttft, 1.0).unwrap(), over(&seen, sla().ttft, 0.1).unwrap());
+        assert!(many < one / 3.0 && many > 0.0, "{one} {many}");
         // All alike, which is what a source says that knows means only.
         assert_eq!((share(499.0, 499.0), share(501.0, 501.0), share(0.0, 0.0)), (0.0, 1.0, 0.0));
         // A quantile that no log-normal law has with this mean.
