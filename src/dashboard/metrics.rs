@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 use super::names;
 use super::series::{Counters, Gauges, registered_name};
 use crate::observe::{Inventory, LatencySignals, Role, Signal, Traffic};
-use crate::units::{Gpus, Millis, PerSecond, Replicas, Timestamp, Tokens, seconds_of};
+use crate::units::{Gpus, Millis, PerSecond, Replicas, Share, Timestamp, Tokens, seconds_of};
 
 /// Bounds of a decision's duration, seconds: from a replayed tick to one that waits for a slow
 /// Prometheus until its timeout.
@@ -80,6 +80,8 @@ inner! {
     predicted_rate: Gauges = PREDICTED_RATE,
     predicted_tokens: Gauges = PREDICTED_TOKENS,
     estimated_latency: Gauges = ESTIMATED_LATENCY,
+    late: Gauges = LATE,
+    burn: Gauges = BURN,
     compat_prefill: Gauges = COMPAT_PREFILL,
     compat_decode: Gauges = COMPAT_DECODE,
     compat_ttft: Gauges = COMPAT_TTFT,
@@ -248,6 +250,13 @@ impl DeploymentMetrics {
         inner.compat_predicted_rate.set(&[&self.name], point.map(PerSecond::get));
         inner.compat_predicted_isl.set(&[&self.name], isl.map(Tokens::get));
         inner.compat_predicted_osl.set(&[&self.name], osl.map(Tokens::get));
+    }
+
+    /// What was late in an hour or a day (`window`), and that over what may be.
+    pub fn set_late(&self, window: &'static str, late: Option<Share>, burn: Option<f64>) {
+        let inner = self.inner();
+        inner.late.set(&[&self.name, window], late.map(Share::get));
+        inner.burn.set(&[&self.name, window], burn);
     }
 
     /// The replicas there are; a pool that could not be read has no series.

@@ -39,6 +39,8 @@ fn filled() -> Metrics {
     deployment.add_gpu_time(Gpus::new(8), Duration::from_secs(900));
     deployment.set_targets(Millis::new(500.0), Millis::new(50.0));
     deployment.set_estimates(Millis::new(420.0), Millis::new(44.0));
+    deployment.set_late("hour", Some(Share::clamped(0.02)), Some(0.4));
+    deployment.set_late("day", None, None);
     deployment.set_forecast(&ForecastFigures {
         low: PerSecond::new(10.0),
         point: PerSecond::new(13.0),

@@ -107,6 +107,11 @@ metrics! {
     ESTIMATED_LATENCY = Gauge "sla_planner_estimated_latency_seconds" [DEPLOYMENT, "latency"]
         "Latency that the decision expects (ttft, itl)";
 
+    LATE = Gauge "sla_planner_late_requests_ratio" [DEPLOYMENT, "window"]
+        "Share of requests that missed the promise (hour, day), as far as the histograms tell";
+    BURN = Gauge "sla_planner_error_budget_burn" [DEPLOYMENT, "window"]
+        "That share over the one that the promise allows (hour, day): above 1 it is missed";
+
     COMPAT_PREFILL = Gauge "dynamo_planner_num_prefill_replicas" [DEPLOYMENT]
         "Ready prefill replicas (name of Dynamo's planner)";
     COMPAT_DECODE = Gauge "dynamo_planner_num_decode_replicas" [DEPLOYMENT]

@@ -36,8 +36,10 @@ pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
         osl: traffic.osl.known().copied(),
     };
     memory.forecast.learn(input.observation.at, reading, horizon(input, &memory));
+    memory.account.learn(input.observation.at, traffic, &input.sla);
+    let error_budget = memory.account.budget(input.sla.percentile.share().rest());
     let not_fresh = not_fresh(input);
-    let (pools, forecast, sizing) = match known_demand(input, &memory) {
+    let (pools, forecast, sizing) = match known_demand(input, &memory, error_budget.price) {
         Err(reason) => {
             // What was wanted before a gap says nothing of the time after it.
             memory.since = None;
@@ -77,6 +79,7 @@ pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
             sizing,
             current_gpus,
             not_fresh,
+            error_budget,
         },
         memory,
     }
@@ -146,7 +149,11 @@ fn horizon(input: &PlanInput<'_>, memory: &Memory) -> Horizon {
 }
 
 /// The demand to plan for; `None` is an idle fleet; an error is why it is not known.
-fn known_demand(input: &PlanInput<'_>, memory: &Memory) -> Result<Option<Forecast>, Reason> {
+fn known_demand(
+    input: &PlanInput<'_>,
+    memory: &Memory,
+    factor: f64,
+) -> Result<Option<Forecast>, Reason> {
     let traffic = &input.observation.traffic;
     let Some(rate) = traffic.arrivals.known() else {
         return Err(Reason::HoldNoMetrics { detail: traffic.arrivals.to_string() });
@@ -154,7 +161,7 @@ fn known_demand(input: &PlanInput<'_>, memory: &Memory) -> Result<Option<Forecas
     if rate.get() <= 0.0 && !traffic.arrivals.is_fresh() {
         return Err(Reason::HoldNoMetrics { detail: traffic.arrivals.to_string() });
     }
-    let price = PRICE / input.sla.percentile.share().rest().get().max(1e-6);
+    let price = factor * PRICE / input.sla.percentile.share().rest().get().max(1e-6);
     match memory.forecast.demand(price) {
         Some(forecast) if forecast.demand.rate.high > 0.0 => Ok(Some(forecast)),
         _ if rate.get() <= 0.0 => Ok(None),

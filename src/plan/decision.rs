@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::account::ErrorBudget;
 use super::{Memory, Reason, Sizing};
 use crate::forecast::{Demand, Standing};
 use crate::units::{Gpus, Replicas, Role, Timestamp};
@@ -70,6 +71,8 @@ pub struct Report {
     pub sizing: Option<Sizing>,
     /// GPUs of what was asked for so far, where all of it is known.
     pub current_gpus: Option<Gpus>,
+    /// What the promise allows to be late, and what was.
+    pub error_budget: ErrorBudget,
     /// Inputs that were not fresh, with their state, for people.
     pub not_fresh: Vec<String>,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::account::Account;
 use crate::forecast::{DemandForecast, Work};
 use crate::units::{Replicas, Role, Timestamp};
 
@@ -14,6 +15,9 @@ use crate::units::{Replicas, Role, Timestamp};
 pub struct Memory {
     /// What was learned of the demand.
     pub forecast: DemandForecast,
+    /// What was seen of the promise.
+    #[serde(default)]
+    pub account: Account,
     /// What the pools take at most over the work that they were last sized for; `None` before.
     pub room: Option<Work>,
     /// When the first decision on full data was made.

@@ -4,6 +4,7 @@
 //! [`plan`](plan()) turns an observation into a [`Decision`] with it. Both are pure: the controller,
 //! a simulator, a replay and a test call the same functions.
 
+mod account;
 mod capacity;
 pub mod compat;
 mod decide;
@@ -13,6 +14,7 @@ mod memory;
 mod reason;
 mod size;
 
+pub use account::{Account, ErrorBudget, Spent};
 pub use decide::plan;
 pub use decision::{Decision, Outcome, PoolDecision, Report, Write};
 pub use input::{PlanInput, PoolInput};

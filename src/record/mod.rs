@@ -100,7 +100,8 @@ mod tests {
 
     use super::*;
     use crate::observe::{Inventory, Missing, Traffic};
-    use crate::units::Percentile;
+    use crate::plan::Account;
+    use crate::units::{Percentile, Share};
 
     #[test]
     fn a_record_is_read_back_as_it_was_written() {
@@ -127,6 +128,7 @@ mod tests {
                 standing: vec![],
                 sizing: None,
                 current_gpus: None,
+                error_budget: Account::default().budget(Share::clamped(0.05)),
                 not_fresh: vec![],
             },
             notes: vec![],

@@ -280,6 +280,10 @@ impl Planner {
                 osl: Some(d.osl.mean),
             }
         }));
+        let budget = &record.report.error_budget;
+        for (window, spent) in [("hour", budget.hour), ("day", budget.day)] {
+            figures.set_late(window, spent.map(|s| s.late), spent.map(|s| s.burn));
+        }
         let sized = record.report.sizing.as_ref();
         let most = |f: fn(&crate::plan::PoolSize) -> Option<Millis>| {
             sized.and_then(|s| s.pools.iter().find_map(f))
