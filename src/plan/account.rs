@@ -142,8 +142,8 @@ fn late(traffic: &Traffic, sla: &Sla) -> Option<f64> {
 /// means whose variance is `part` of that. With the whole it is just the promised share where the
 /// quantile is at the target, so exact there up to the width of a bucket.
 fn over(seen: &LatencySignals, target: Millis, part: f64) -> Option<f64> {
-    let quantile = seen.quantile.known()?.get();
-    let mean = seen.mean.known().map_or(quantile, |mean| mean.get());
+    let (mean, quantile) = (seen.mean.known(), seen.quantile.known());
+    let (mean, quantile) = (mean.or(quantile)?.get(), quantile.or(mean)?.get());
     let target = target.get();
     if quantile <= 0.0 || mean <= 0.0 || target <= 0.0 {
         return Some(0.0);
