@@ -34,6 +34,11 @@ const MOST: f64 = 4.0;
 /// twice this, for 4 and 8 % more GPU-hours each, and no other scenario changed.
 const TOGETHER: f64 = 10.0;
 
+/// The squared coefficient of variation of latencies of which only the mean is known (the policy
+/// protocol). In the rival's simulator D7 had 96.3 % good at 18.6 GPU-hours with all latencies of a
+/// window alike, and 97.4 at 19.9 with this; no other scenario changed by more than 0.1 points.
+const MEANS_ONLY: f64 = 0.36;
+
 /// A longer gap between two readings is no experience.
 const LONGEST_STEP: Duration = Duration::from_secs(300);
 
@@ -152,7 +157,8 @@ fn over(seen: &LatencySignals, target: Millis, part: f64) -> Option<f64> {
     let z = normal.inverse_cdf(seen.percentile.share().get());
     // mean = exp(mu + sigma^2 / 2) and quantile = exp(mu + z sigma).
     let sigma = z - (z * z - 2.0 * (quantile / mean).ln()).max(0.0).sqrt();
-    let sigma = (part * (sigma * sigma).exp_m1()).ln_1p().sqrt();
+    let cv2 = if quantile == mean { MEANS_ONLY } else { (sigma * sigma).exp_m1() };
+    let sigma = (part * cv2).ln_1p().sqrt();
     if !(sigma.is_finite() && sigma > 1e-3) {
         return Some(if mean > target { 1.0 } else { 0.0 });
     }
@@ -164,7 +170,7 @@ fn over(seen: &LatencySignals, target: Millis, part: f64) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::observe::{Missing, Signal};
-    use crate::units::{PerSecond, Percentile};
+    use crate::units::{PerSecond, Percentile, Tokens};
 
     const TICK: Duration = Duration::from_secs(10);
 
@@ -187,7 +193,8 @@ mod tests {
         traffic.arrivals = Signal::Fresh { value: PerSecond::new(rate).unwrap(), at };
         if let Some((mean, quantile)) = ttft {
             (traffic.ttft.mean, traffic.ttft.quantile) = (fresh(mean), fresh(quantile));
-            traffic.itl.mean = fresh(itl);
+            (traffic.itl.mean, traffic.itl.quantile) = (fresh(itl), fresh(itl * 1.2));
+            traffic.osl = Signal::Fresh { value: Tokens::new(150.0).unwrap(), at };
         }
         traffic
     }
@@ -217,8 +224,9 @@ mod tests {
         let (one, many) =
             (over(&seen, sla().ttft, 1.0).unwrap(), over(&seen, sla().ttft, 0.1).unwrap());
         assert!(many < one / 3.0 && many > 0.0, "{one} {many}");
-        // All alike, which is what a source says that knows means only.
-        assert_eq!((share(499.0, 499.0), share(501.0, 501.0), share(0.0, 0.0)), (0.0, 1.0, 0.0));
+        // What a source says that knows means only.
+        assert!(share(100.0, 100.0) < 0.01 && share(1000.0, 1000.0) > 0.8);
+        assert_eq!(share(0.0, 0.0), 0.0);
         // A quantile that no log-normal law has with this mean.
         assert!((0.0..=1.0).contains(&share(1.0, 1e6)));
     }
