@@ -105,7 +105,7 @@ const EXAMPLES: &str = "\
 Examples:
   sla-planner backtest --trace week.csv.gz --policy ours --policy static-best --policy oracle
   sla-planner backtest --trace week.csv.gz --startups 60s,120s --format html --out report.html
-  sla-planner backtest --suite suite.yaml --measured fleets.csv
+  sla-planner backtest --suite suite.yaml --startups 60s --measured fleets.csv
   sla-planner backtest --suite suite.yaml --keep runs --shard 0/4
   sla-planner merge runs --format md";
 

@@ -108,7 +108,7 @@ metrics! {
         "Latency that the decision expects (ttft, itl)";
 
     LATE = Gauge "sla_planner_late_requests_ratio" [DEPLOYMENT, "window"]
-        "Share of requests that missed the promise (hour, day), as far as the histograms tell";
+        "Share of the requests of about an hour or a day that missed the promise, by the histograms";
     BURN = Gauge "sla_planner_error_budget_burn" [DEPLOYMENT, "window"]
         "That share over the one that the promise allows (hour, day): above 1 it is missed";
 

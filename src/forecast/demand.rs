@@ -276,7 +276,7 @@ impl DemandForecast {
     }
 
     /// The demand to plan for where a late request in a thousand costs `price` thousandths of the
-    /// fleet; `None` before a rate and both lengths were seen.
+    /// fleet that reads prompts, and half of that where tokens are made; `None` before a rate and both lengths were seen.
     #[must_use]
     pub fn demand(&self, price: f64) -> Option<Forecast> {
         let (isl, osl) = (self.isl.lengths()?, self.osl.lengths()?);

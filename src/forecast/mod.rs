@@ -8,4 +8,4 @@ mod prior;
 mod standing;
 
 pub use demand::{Band, Demand, DemandForecast, Forecast, Horizon, Lengths, Reading, Work};
-pub use standing::{LATE_AT_LEVEL, Lead, Rule, Rules, Standing};
+pub use standing::{LATE_AT_LEVEL, LONGEST_STEP, Lead, Rule, Rules, SET_BACK, Standing};

@@ -55,10 +55,10 @@ const SETTLING: Duration = Duration::from_secs(60);
 
 /// A reading this much older than the last one comes from a clock that was set back; one less old
 /// was overtaken: readings come in their order, and late by no more than the deadline of a query.
-pub(super) const SET_BACK: Duration = Duration::from_secs(60);
+pub const SET_BACK: Duration = Duration::from_secs(60);
 
 /// A longer gap between two readings than this is no experience: nobody knows what came.
-const LONGEST_STEP: Duration = Duration::from_secs(300);
+pub const LONGEST_STEP: Duration = Duration::from_secs(300);
 
 /// One rule: how much to hold, from the levels seen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

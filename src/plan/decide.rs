@@ -100,8 +100,9 @@ fn size_pools<'a>(input: &PlanInput<'a>) -> Vec<SizePool<'a>> {
         .collect()
 }
 
-/// What a late request costs: a fleet that makes the whole share late that the promise allows pays
-/// this much of itself. On the series of the forecast's prior half of it took a tenth fewer GPUs
+/// What a late request costs where prompts are read (decode pools pay a part of it), while the error
+/// budget is spent as it should be: a fleet that makes the whole share late that the promise allows
+/// pays this much of itself. On the series of the forecast's prior half of it took a tenth fewer GPUs
 /// and made nearly twice as many requests late; twice of it was a tenth more GPU-hours for 0.2 points
 /// of good requests on D1 to D8 of docs/results.md.
 const PRICE: f64 = 0.4;

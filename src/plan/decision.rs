@@ -72,6 +72,7 @@ pub struct Report {
     /// GPUs of what was asked for so far, where all of it is known.
     pub current_gpus: Option<Gpus>,
     /// What the promise allows to be late, and what was.
+    #[serde(default)]
     pub error_budget: ErrorBudget,
     /// Inputs that were not fresh, with their state, for people.
     pub not_fresh: Vec<String>,

@@ -288,8 +288,9 @@ impl Engine {
         let prefill = self.truth.prefill(chunks);
         let millis = (prefill + self.truth.iteration(batch, self.kv_running)) * self.slow;
         let nanos = nanos_of_millis(millis);
-        // A first token is told when it is made, so its pass is one of its own.
-        let alike = self.reading.is_empty() && self.joined.is_empty();
+        // A first token is told when it is made, so its pass is one of its own; and after one that put
+        // back, what waits may fit.
+        let alike = self.reading.is_empty() && self.joined.is_empty() && !put_back;
         let count = if alike { self.passes_alike(batch) } else { 1 };
         self.last_pass = Some(PassView {
             prefill_tokens: self.reading.iter().map(|r| u64::from(r.chunk)).sum(),

@@ -185,7 +185,12 @@ fn fleets_that_were_measured_stand_beside_what_is_simulated() {
     refused("scenario,prefill\none,2\n", &["fleets.csv", "missing field `decode`", "columns"]);
     refused("scenario,prefill,decode\none,2,x\n", &["fleets.csv", "line: 2", "invalid digit"]);
     refused("scenario,prefill,decode\none,2,0\n", &["one 2+0", "column decode"]);
-    refused("scenario,prefill,decode\nthree,2,1\n", &["none of the scenarios"]);
+    refused("scenario,prefill,decode\none,2,1\nthree,2,1\n", &["three", "suite"]);
+    refused("scenario,prefill,decode\none,2,1\none,2,1\n", &["one 2+1", "twice"]);
+    let file = put(&dir, "fleets.csv", "scenario,prefill,decode\none,2,1\n");
+    let args = ["backtest", "--suite", &suite, "--measured", &file];
+    planner(&[&args[..], &["--startups", "60s,120s"]].concat()).refused(2, &["--startups 60s"]);
+    planner(&[&args[..], &["--only", "two"]].concat()).refused(2, &["none of the scenarios"]);
     refused("scenario,prefill,decode\n", &["no fleet"]);
     refused("scenario,prefill,decode,mean_itl_ms\none,2,1,NaN\n", &["one 2+1", "NaN"]);
 }

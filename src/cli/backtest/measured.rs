@@ -38,7 +38,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Measured>, CliError> {
              attainment_pct, p50_ttft_ms, p95_ttft_ms, mean_itl_ms, p95_itl_ms",
         )
     };
-    let mut all = Vec::new();
+    let mut all: Vec<Measured> = Vec::new();
     let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).from_reader(text.as_bytes());
     for line in reader.deserialize::<Line>() {
         let line = line.map_err(|e| bad(e.to_string()))?;
@@ -61,6 +61,10 @@ pub(super) fn read(path: &Path) -> Result<Vec<Measured>, CliError> {
             prefill => format!("static:{prefill},{}", line.decode),
         };
         let [good, latencies @ ..] = numbers;
+        let twice = |m: &&Measured| m.scenario == line.scenario && m.fleet == fleet;
+        if all.iter().find(twice).is_some() {
+            return Err(bad(format!("{row}: this fleet is there twice")));
+        }
         all.push(Measured { scenario: line.scenario, fleet, good, latencies });
     }
     if all.is_empty() {

@@ -68,6 +68,18 @@ pub(super) fn plan(args: &Args, measured: Option<&[Measured]>) -> Result<Vec<Pla
         Some(file) => file.seeds.clone(),
         None => Vec::new(),
     };
+    if let (Some(measured), Some(file)) = (measured, &file) {
+        let unknown = measured.iter().find(|m| !file.scenarios.contains_key(&m.scenario));
+        if let Some(unknown) = unknown {
+            let why =
+                format!("the file of --measured has {:?}, the suite has not", unknown.scenario);
+            return Err(CliError::bad_input(why));
+        }
+        if startups.len() > 1 || seeds.len() > 1 {
+            let why = "--measured sets one run beside each fleet, and there are several start-up times or seeds";
+            return Err(CliError::bad_input(why).hint("name one, as in --startups 60s --seeds 1"));
+        }
+    }
     let mut planned = Vec::new();
     for (name, scenario) in scenarios {
         let startups: Vec<Option<Duration>> = if startups.is_empty() {

@@ -185,6 +185,29 @@ fn what_was_put_back_goes_on_first_or_last() {
 }
 
 #[test]
+fn what_waits_is_taken_on_in_the_pass_after_one_that_put_back() {
+    let limits =
+        EngineLimits { max_num_batched_tokens: 8192, max_num_seqs: 8, context_length: None };
+    let mut e = engine(limits, 300, true, Resume::Last);
+    // Three grow to 300 tokens together; the fourth fits as soon as one of them is put back.
+    for id in 0..3 {
+        e.push(handed_over(id, 95, 80), SimTime::ZERO);
+    }
+    e.push(handed_over(3, 50, 2), SimTime::ZERO);
+    let (mut now, mut done, mut at) = (SimTime::ZERO, Done::default(), None);
+    while let Some(end) = e.begin(now) {
+        if at.is_none() && e.preempted() > 0 {
+            at = Some(end);
+        }
+        e.end(&mut done);
+        now = end;
+        if let Some((_, first)) = done.first.iter().find(|(id, _)| *id == 3) {
+            assert_eq!(*first, at.unwrap().plus(std::time::Duration::from_millis(10)));
+        }
+    }
+}
+
+#[test]
 fn a_lost_engine_gives_back_everything_it_had() {
     let limits =
         EngineLimits { max_num_batched_tokens: 600, max_num_seqs: 2, context_length: None };
