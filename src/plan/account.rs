@@ -32,7 +32,7 @@ const MOST: f64 = 4.0;
 /// Of so many tokens in a row the gaps are taken to be alike, so that the mean ITL of a request
 /// varies less than its gaps do, and short answers vary more. Only where prompts are read between
 /// tokens is there much to it: D8 had 98.28 % good with all gaps alike, 98.43 at this and 98.56 at
-/// twice this, for 4 and 8 % more GPU-hours each, and no other scenario changed.
+/// twice this, for 8 and 12 % more GPU-hours than the first, and no other scenario changed.
 const TOGETHER: f64 = 10.0;
 
 /// The squared coefficient of variation of latencies of which only the mean is known (the policy

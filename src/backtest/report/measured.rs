@@ -42,16 +42,10 @@ pub fn measured_markdown(rows: &[(&Measured, &RunResult)]) -> String {
         let mut within = vec![format!("good requests {:.2} points", good.fold(0.0, f64::max))];
         for (i, name) in LATENCIES.iter().enumerate() {
             let apart = calm.iter().filter_map(|(m, r)| over(latencies(r)[i], m.latencies[i]));
-            let (sum, most) = apart.fold((Vec::new(), 0.0_f64), |(mut all, most), x| {
-                all.push(x.abs());
-                (all, most.max(x.abs()))
-            });
-            if let Some(median) = median(sum) {
-                within.push(format!(
-                    "{name} {:.1} % (median {:.1} %)",
-                    most * 100.0,
-                    median * 100.0
-                ));
+            let mut apart: Vec<f64> = apart.map(|x| x.abs() * 100.0).collect();
+            apart.sort_by(f64::total_cmp);
+            if let (Some(median), Some(most)) = (apart.get(apart.len() / 2), apart.last()) {
+                within.push(format!("{name} {most:.1} % (median {median:.1} %)"));
             }
         }
         out.push(format!(
@@ -92,9 +86,4 @@ fn latencies(r: &RunResult) -> [f64; 4] {
 /// How far the simulated one is from the measured, as a share of it.
 fn over(here: f64, there: Option<f64>) -> Option<f64> {
     there.filter(|there| *there > 0.0).map(|there| here / there - 1.0)
-}
-
-fn median(mut all: Vec<f64>) -> Option<f64> {
-    all.sort_by(f64::total_cmp);
-    all.get(all.len() / 2).copied()
 }

@@ -61,8 +61,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Measured>, CliError> {
             prefill => format!("static:{prefill},{}", line.decode),
         };
         let [good, latencies @ ..] = numbers;
-        let twice = |m: &&Measured| m.scenario == line.scenario && m.fleet == fleet;
-        if all.iter().find(twice).is_some() {
+        if all.iter().any(|m| m.scenario == line.scenario && m.fleet == fleet) {
             return Err(bad(format!("{row}: this fleet is there twice")));
         }
         all.push(Measured { scenario: line.scenario, fleet, good, latencies });
@@ -80,12 +79,8 @@ pub(super) fn fleets(all: &[Measured], scenario: &str) -> Result<Vec<PolicySpec>
 }
 
 pub(super) fn tell(all: &[Measured], results: &[RunResult]) -> String {
-    let beside = |m| move |r: &&RunResult| -> bool { is_of(m, r) };
-    let rows: Vec<(&Measured, &RunResult)> =
-        all.iter().flat_map(|m| results.iter().filter(beside(m)).map(move |r| (m, r))).collect();
-    report::measured_markdown(&rows)
-}
-
-fn is_of(m: &Measured, r: &RunResult) -> bool {
-    m.scenario == r.run.trace && m.fleet == r.run.policy
+    let pairs = all.iter().flat_map(|m| results.iter().map(move |r| (m, r)));
+    let same =
+        |(m, r): &(&Measured, &RunResult)| m.scenario == r.run.trace && m.fleet == r.run.policy;
+    report::measured_markdown(&pairs.filter(same).collect::<Vec<_>>())
 }
