@@ -10,7 +10,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use sla_planner::forecast::{Demand, Lengths};
 use sla_planner::observe::{Inventory, Missing, Observation, PoolInventory, Role, Signal, Traffic};
-use sla_planner::plan::{Memory, PlanInput, PoolInput, SizePool, plan, size};
+use sla_planner::plan::{Correction, Memory, PlanInput, PoolInput, SizePool, plan, size};
 use sla_planner::profile::{EngineProfile, library};
 use sla_planner::spec::{EngineLimits, Intervals, Sla};
 use sla_planner::units::{Gpus, Millis, PerSecond, Percentile, Replicas, Timestamp, Tokens};
@@ -40,6 +40,7 @@ fn input(engine: &EngineProfile) -> PlanInput<'_> {
         min: Replicas::new(1),
         max: None,
         startup: Duration::from_secs(120),
+        measured: true,
     });
     PlanInput {
         now,
@@ -59,6 +60,7 @@ fn decisions(c: &mut Criterion) {
         b.iter(|| plan(black_box(&input), black_box(&memory)));
     });
     let pools = ROLES.map(|role| SizePool {
+        correction: Correction::default(),
         role,
         engine: &engine,
         limits: EngineLimits::default(),

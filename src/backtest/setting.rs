@@ -60,6 +60,7 @@ impl Setting {
                 min: pool.min,
                 max: pool.max,
                 startup: pool.startup,
+                measured: true,
             })
             .collect()
     }

@@ -25,8 +25,16 @@ pub struct PoolLimits {
 
 impl From<&PoolInput<'_>> for PoolLimits {
     fn from(pool: &PoolInput<'_>) -> Self {
-        let PoolInput { role, min, max, gpus_per_replica, engine: _, limits: _, startup: _ } =
-            *pool;
+        let PoolInput {
+            role,
+            min,
+            max,
+            gpus_per_replica,
+            engine: _,
+            limits: _,
+            measured: _,
+            startup: _,
+        } = *pool;
         Self { role, min, max, gpus_per_replica }
     }
 }

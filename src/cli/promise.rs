@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::exit::{CliError, Exit};
 use super::{files, needs};
-use crate::plan::SizePool;
+use crate::plan::{Correction, SizePool};
 use crate::profile::{EngineProfile, library};
 use crate::spec::{Config, Pool, Sla, parse_duration};
 use crate::units::{Gpus, Millis, Percentile, Role, millis_of};
@@ -71,6 +71,7 @@ impl PoolSetup {
             gpus_per_replica: self.gpus,
             min: self.pool.min,
             max: self.pool.max,
+            correction: Correction::default(),
         }
     }
 }

@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 use super::names;
 use super::series::{Counters, Gauges, registered_name};
 use crate::observe::{Inventory, LatencySignals, Role, Signal, Traffic};
+use crate::plan::{Correction, Starting, Trust};
 use crate::units::{Gpus, Millis, PerSecond, Replicas, Share, Timestamp, Tokens, seconds_of};
 
 /// Bounds of a decision's duration, seconds: from a replayed tick to one that waits for a slow
@@ -82,6 +83,10 @@ inner! {
     estimated_latency: Gauges = ESTIMATED_LATENCY,
     late: Gauges = LATE,
     burn: Gauges = BURN,
+    startup: Gauges = STARTUP,
+    expected: Gauges = EXPECTED,
+    trust: Gauges = TRUST,
+    correction: Gauges = CORRECTION,
     compat_prefill: Gauges = COMPAT_PREFILL,
     compat_decode: Gauges = COMPAT_DECODE,
     compat_ttft: Gauges = COMPAT_TTFT,
@@ -257,6 +262,29 @@ impl DeploymentMetrics {
         let inner = self.inner();
         inner.late.set(&[&self.name, window], late.map(Share::get));
         inner.burn.set(&[&self.name, window], burn);
+    }
+
+    /// What is known of the starts of each pool.
+    pub fn set_starting(&self, starting: &[Starting]) {
+        let inner = self.inner();
+        for pool in starting {
+            let role = pool.role.as_str();
+            for (quantile, time) in
+                [("0.5", pool.median), ("0.9", pool.p90), ("0.99", pool.given_up_after)]
+            {
+                inner.startup.set(&[&self.name, role, quantile], Some(seconds_of(time)));
+            }
+            inner.expected.set(&[&self.name, role], Some(pool.expected));
+        }
+    }
+
+    /// The model beside what is seen.
+    pub fn set_trust(&self, trust: &Trust) {
+        let inner = self.inner();
+        inner.trust.set(&[&self.name], Some(trust.score.get()));
+        let Correction { prefill, decode } = trust.correction;
+        inner.correction.set(&[&self.name, "prefill"], Some(prefill));
+        inner.correction.set(&[&self.name, "decode"], Some(decode));
     }
 
     /// The replicas there are; a pool that could not be read has no series.

@@ -112,6 +112,15 @@ metrics! {
     BURN = Gauge "sla_planner_error_budget_burn" [DEPLOYMENT, "window"]
         "That share over the one that the promise allows (hour, day): above 1 it is missed";
 
+    STARTUP = Gauge "sla_planner_startup_seconds" [DEPLOYMENT, POOL, "quantile"]
+        "Start-up time of a replica (0.5, 0.9, 0.99): as configured until one was seen to start";
+    EXPECTED = Gauge "sla_planner_expected_replicas" [DEPLOYMENT, POOL]
+        "Replicas that serve one start-up from now, starting ones by their chance";
+    TRUST = Gauge "sla_planner_model_trust_ratio" [DEPLOYMENT]
+        "How well the capacity model explains what is seen, 0 to 1";
+    CORRECTION = Gauge "sla_planner_profile_correction_ratio" [DEPLOYMENT, "work"]
+        "What engines take over what their profile says (prefill, decode)";
+
     COMPAT_PREFILL = Gauge "dynamo_planner_num_prefill_replicas" [DEPLOYMENT]
         "Ready prefill replicas (name of Dynamo's planner)";
     COMPAT_DECODE = Gauge "dynamo_planner_num_decode_replicas" [DEPLOYMENT]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::standing::{Lead, Rules, SET_BACK, Standing};
+use super::standing::{Engine, Lead, Rules, SET_BACK, Standing};
 use crate::units::{PerSecond, Role, Timestamp, Tokens, seconds_of};
 
 /// A forecast value with its band, in the unit of the series.
@@ -128,8 +128,17 @@ pub struct Horizon {
     pub patience: Duration,
     /// The longest that capacity is held after it was last needed.
     pub longest_hold: Duration,
-    /// What the pools take at most over the work that they are sized for.
-    pub room: Work,
+    /// What one engine takes.
+    pub engines: Engines,
+}
+
+/// What one engine takes, by the kind of work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Engines {
+    /// Of prompts, tokens per second.
+    pub prefill: Engine,
+    /// Of outputs, tokens per second.
+    pub decode: Engine,
 }
 
 /// The demand to plan for, and the rules that say so.
@@ -259,12 +268,15 @@ impl DemandForecast {
             time: horizon.lead,
             patience: horizon.patience,
             longest_hold: horizon.longest_hold,
-            room: horizon.room.prefill,
+            engine: horizon.engines.prefill,
         };
         let prompts = rate * mean(seen.isl, &self.isl);
         self.prefill.learn(at, seen.window, prompts, rate, lead);
-        let lead =
-            Lead { patience: horizon.patience.max(FILLING), room: horizon.room.decode, ..lead };
+        let lead = Lead {
+            patience: horizon.patience.max(FILLING),
+            engine: horizon.engines.decode,
+            ..lead
+        };
         let outputs = rate * mean(seen.osl, &self.osl);
         self.decode.learn(at, seen.window, outputs, rate, lead);
     }
@@ -304,11 +316,12 @@ mod tests {
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
+    const WHOLE: Engine = Engine { most: 0.0, used: 1.0 / 1.2 };
     const HORIZON: Horizon = Horizon {
         lead: Duration::from_secs(120),
         patience: MINUTE,
         longest_hold: Duration::MAX,
-        room: Work { prefill: 1.2, decode: 1.2 },
+        engines: Engines { prefill: WHOLE, decode: WHOLE },
     };
 
     fn reading(rate: f64, isl: Option<f64>, osl: Option<f64>) -> Reading {

@@ -6,6 +6,10 @@
 mod demand;
 mod prior;
 mod standing;
+mod startup;
 
-pub use demand::{Band, Demand, DemandForecast, Forecast, Horizon, Lengths, Reading, Work};
-pub use standing::{LATE_AT_LEVEL, LONGEST_STEP, Lead, Rule, Rules, SET_BACK, Standing};
+pub use demand::{
+    Band, Demand, DemandForecast, Engines, Forecast, Horizon, Lengths, Reading, Work,
+};
+pub use standing::{Engine, LATE_AT_LEVEL, LONGEST_STEP, Lead, Rule, Rules, SET_BACK, Standing};
+pub use startup::StartUps;

@@ -93,20 +93,41 @@ pub struct Lead {
     pub patience: Duration,
     /// The longest that capacity is held after it was last needed.
     pub longest_hold: Duration,
-    /// What the fleet that is asked for really takes at most, over the level that it is asked for:
-    /// whole engines, and room for chance. At least 1.
-    pub room: f64,
+    /// What one engine takes: fleets are of whole engines.
+    pub engine: Engine,
+}
+
+/// What one engine of a pool takes of a work, per second.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Engine {
+    /// The most that it can do; 0 where that is not known yet, and fleets are of any size.
+    pub most: f64,
+    /// The share of that up to which a fleet is sized, the rest being room for chance.
+    pub used: f64,
+}
+
+impl Default for Engine {
+    /// Before anything was sized.
+    fn default() -> Self {
+        Self { most: 0.0, used: 0.8 }
+    }
+}
+
+impl Engine {
+    /// The most that the fleet can do which is asked for at this level.
+    fn fleet(&self, level: f64) -> f64 {
+        let each = self.used * self.most;
+        if each > 0.0 && each.is_finite() && level > 0.0 {
+            (level / each - 1e-9).ceil().max(1.0) * self.most
+        } else {
+            level / self.used
+        }
+    }
 }
 
 /// The share of requests that are late where a fleet has just the level that it is sized for. Below,
 /// the share falls exponentially, as the tail of a wait does; at the most that it takes, all are.
 pub const LATE_AT_LEVEL: f64 = 0.3;
-
-/// How fast the share of late requests falls below that level: a level stays for less time than a
-/// queue needs to show its law, so faster than [`LATE_AT_LEVEL`] alone says. At 1 fleets were 7 %
-/// dearer for 0.2 points of good requests, at 2 as much cheaper for 0.45 points less, on D1 to D8 of
-/// docs/results.md.
-const FALL: f64 = 1.4;
 
 /// A rule's own queue and account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -259,17 +280,18 @@ impl Rules {
         self.requests = self.requests * keep + requests * seconds;
         let patience = seconds_of(lead.patience);
         let level = self.level().unwrap_or(rate);
-        let room = if lead.room.is_finite() { lead.room.clamp(1.01, 10.0) } else { 1.01 };
+        let most = if lead.engine.most.is_finite() { lead.engine.most.max(0.0) } else { 0.0 };
+        let engine = Engine { most, used: lead.engine.used.clamp(0.1, 0.99) };
         for (account, (hold, margin, roof)) in self.accounts.iter_mut().zip(rules()) {
-            let capacity = room * asked(held.holds[hold], held.day, margin, roof);
+            let capacity = engine.fleet(asked(held.holds[hold], held.day, margin, roof));
             let before = account.backlog;
             account.backlog = (before + (rate - capacity) * seconds).max(0.0);
             let waits = f64::midpoint(before, account.backlog) > patience * capacity;
             // The share of its most that is free, over that at the level it was sized for.
-            let free = (1.0 - level / capacity.max(1e-9)) / (1.0 - 1.0 / room);
-            let share = if waits { 1.0 } else { LATE_AT_LEVEL.powf(FALL * free.max(0.0)) };
+            let free = (1.0 - level / capacity.max(1e-9)) / (1.0 - engine.used);
+            let share = if waits { 1.0 } else { LATE_AT_LEVEL.powf(free.max(0.0)) };
             let late = share * requests * seconds;
-            let paid = asked(now.holds[hold], now.day, margin, roof) * seconds;
+            let paid = engine.fleet(asked(now.holds[hold], now.day, margin, roof)) * seconds;
             account.late = account.late * keep + late;
             account.cost = account.cost * keep + paid;
         }
@@ -336,7 +358,7 @@ mod tests {
         time: Duration::from_secs(70),
         patience: Duration::from_secs(2),
         longest_hold: Duration::from_secs(4800),
-        room: 1.2,
+        engine: Engine { most: 0.0, used: 1.0 / 1.2 },
     };
     /// A promise of 99 %.
     const PRICE: f64 = 40.0;

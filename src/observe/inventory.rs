@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Signal;
-use crate::units::{Gpus, Replicas, Role};
+use crate::units::{Gpus, Replicas, Role, Timestamp};
 
 /// The replicas of one pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,10 @@ pub struct PoolInventory {
     pub gpus_per_replica: Option<Gpus>,
     /// Starting replicas that look stuck, by name.
     pub stuck: Vec<StuckReplica>,
+    /// The replicas that are there, where their starts are known: what start-up times are learned
+    /// from.
+    #[serde(default)]
+    pub starts: Vec<ReplicaStart>,
 }
 
 impl PoolInventory {
@@ -31,6 +35,17 @@ impl PoolInventory {
     pub fn steady(n: u32) -> Self {
         Self { desired: Replicas::new(n), ready: Replicas::new(n), ..Self::default() }
     }
+}
+
+/// The start of one replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaStart {
+    /// Name of the pod.
+    pub name: String,
+    /// When it was asked for.
+    pub asked: Timestamp,
+    /// Since when it serves; `None` while it starts.
+    pub ready: Option<Timestamp>,
 }
 
 /// A replica that waits for something which will not come by itself.
@@ -42,6 +57,9 @@ pub struct StuckReplica {
     pub why: String,
     /// For how long.
     pub age: Duration,
+    /// Whether it finds no place in the cluster, so that another one would find none either.
+    #[serde(default)]
+    pub no_place: bool,
 }
 
 /// The replicas of every pool at one moment.

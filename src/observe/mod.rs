@@ -10,6 +10,6 @@ mod traffic;
 
 pub use crate::units::Role;
 pub use gate::{FROZEN_AFTER, Gate};
-pub use inventory::{Inventory, PoolInventory, StuckReplica};
+pub use inventory::{Inventory, PoolInventory, ReplicaStart, StuckReplica};
 pub use signal::{Missing, Signal};
 pub use traffic::{LatencySignals, Observation, Traffic, TrafficStep};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::account::ErrorBudget;
-use super::{Memory, Reason, Sizing};
+use super::{Alternative, Awaited, IfOnly, Memory, Reason, Sizing, Starting, Trust};
 use crate::forecast::{Demand, Standing};
 use crate::units::{Gpus, Replicas, Role, Timestamp};
 
@@ -76,6 +76,26 @@ pub struct Report {
     pub error_budget: ErrorBudget,
     /// Inputs that were not fresh, with their state, for people.
     pub not_fresh: Vec<String>,
+    /// The other fleets that were looked at, under the same demand.
+    #[serde(default)]
+    pub alternatives: Vec<Alternative>,
+    /// What would have to be different for one replica fewer.
+    #[serde(default)]
+    pub if_only: Vec<IfOnly>,
+    /// Requests that wait beyond what the promise allows, where replicas are asked for to serve
+    /// them.
+    #[serde(default)]
+    pub backlog: Option<f64>,
+    /// The model beside what was seen.
+    #[serde(default)]
+    pub trust: Trust,
+    /// The starts of each pool whose replicas are known.
+    #[serde(default)]
+    pub starting: Vec<Starting>,
+    /// What is awaited, the nearest first: the next look is at
+    /// [`Decision::next_tick`], since load is looked at in equal steps.
+    #[serde(default)]
+    pub awaited: Vec<Awaited>,
 }
 
 /// Decision, report, and the memory for the next tick.

@@ -22,7 +22,10 @@ pub struct PoolInput<'a> {
     pub min: Replicas,
     /// Most replicas, where there is a limit.
     pub max: Option<Replicas>,
-    /// From asking for a replica until it serves.
+    /// Whether the performance was measured on such an engine; not where another one stands in for
+    /// it until traffic has shown more.
+    pub measured: bool,
+    /// From asking for a replica until it serves, as configured.
     pub startup: Duration,
 }
 

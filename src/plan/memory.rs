@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::account::Account;
-use crate::forecast::{DemandForecast, Work};
+use super::learn::Learned;
+use super::starting::Starts;
+use crate::forecast::{DemandForecast, Engines};
 use crate::units::{Replicas, Role, Timestamp};
 
 /// The planner's memory. An empty one is that of a planner just started, which takes no replica
@@ -18,8 +20,15 @@ pub struct Memory {
     /// What was seen of the promise.
     #[serde(default)]
     pub account: Account,
-    /// What the pools take at most over the work that they were last sized for; `None` before.
-    pub room: Option<Work>,
+    /// What was learned of the engines.
+    #[serde(default)]
+    pub learned: Learned,
+    /// What was learned of the start-up times.
+    #[serde(default)]
+    pub starts: BTreeMap<Role, Starts>,
+    /// What one engine takes, by the sizes so far.
+    #[serde(default)]
+    pub engines: Engines,
     /// When the first decision on full data was made.
     pub since: Option<Timestamp>,
     /// The replicas wanted at each decision, newest last, as far back as the stabilisation window.
@@ -40,6 +49,20 @@ impl Memory {
         past.retain(|(at, _)| *at <= now && now.since(*at) <= window);
         past.push_back((now, wanted));
         past.iter().map(|(_, n)| *n).max().unwrap_or(wanted)
+    }
+
+    /// When what is wanted of a pool now will have been the most that was wanted for a whole
+    /// `window`; `None` where it is already.
+    pub(super) fn settles(
+        &self,
+        role: Role,
+        wanted: Replicas,
+        window: Duration,
+    ) -> Option<Timestamp> {
+        let past = self.wanted.get(&role)?;
+        let last = past.iter().rev().find(|(_, n)| *n > wanted).map(|(at, _)| *at);
+        let since = last.into_iter().chain(self.since).max()?;
+        Some(since.plus(window))
     }
 
     /// Whether a whole `window` has been seen since the first decision.

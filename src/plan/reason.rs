@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::size::{Bound, Latency, Verdict};
 use crate::spec::format_duration;
-use crate::units::{Gpus, Millis, Replicas, Role};
+use crate::units::{Gpus, Millis, Replicas, Role, Share};
 
 /// Why a pool is to have the replicas that the decision names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,23 @@ pub enum Reason {
     /// Requests arrive at a pool without replicas, and how long they are was never seen: one
     /// replica to begin with.
     Wake,
+    /// The model of the engines is not trusted: queues and KV memory decide.
+    Saturation {
+        /// How well the model explains what is seen, 0 to 1.
+        trust: Share,
+    },
+    /// More are wanted to serve what already waits beyond what the promise allows.
+    DrainBacklog {
+        /// Requests that wait for their first token.
+        waiting: u64,
+    },
+    /// As many serve as are wanted but for a replica that hangs: one more beside it.
+    ReplaceStuck {
+        /// Name of the pod.
+        name: String,
+        /// For how long it has been starting.
+        age: std::time::Duration,
+    },
     /// More are wanted, and the budget allows them, once another pool has given GPUs back.
     WaitsForRoom {
         /// What is wanted.
@@ -104,7 +121,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every code, for the documentation and the metrics.
-    pub const CODES: [(&'static str, &'static str); 17] = [
+    pub const CODES: [(&'static str, &'static str); 20] = [
         ("scale_up", "The promise wants more replicas."),
         ("scale_down", "Fewer replicas keep the promise, and did for the whole window."),
         ("steady", "The count is right as it is."),
@@ -114,6 +131,12 @@ impl Reason {
             "wake",
             "Requests arrive where no replica is, their lengths never seen: one to begin with.",
         ),
+        ("saturation", "The model of the engines is not trusted: queues and KV memory decide."),
+        (
+            "drain_backlog",
+            "More replicas are wanted to serve requests that wait for too long already.",
+        ),
+        ("replace_stuck", "A replica hangs while it starts: one more is asked for beside it."),
         ("waits_for_room", "More are wanted, once another pool has given back GPUs of the budget."),
         ("hold_no_metrics", "The arrivals are not known: check Prometheus and the scrape targets."),
         ("hold_no_shape", "Requests arrive, but their lengths were never seen."),
@@ -137,6 +160,9 @@ impl Reason {
             Self::Idle => "idle",
             Self::IntoLimits => "into_limits",
             Self::Wake => "wake",
+            Self::Saturation { .. } => "saturation",
+            Self::DrainBacklog { .. } => "drain_backlog",
+            Self::ReplaceStuck { .. } => "replace_stuck",
             Self::WaitsForRoom { .. } => "waits_for_room",
             Self::HoldBudgetUnknown { .. } => "hold_budget_unknown",
             Self::HoldNoMetrics { .. } => "hold_no_metrics",
@@ -168,6 +194,9 @@ impl Reason {
             | Self::Idle
             | Self::IntoLimits
             | Self::Wake
+            | Self::Saturation { .. }
+            | Self::DrainBacklog { .. }
+            | Self::ReplaceStuck { .. }
             | Self::WaitsForRoom { .. }
             | Self::Limited { .. }
             | Self::CannotBeMet { .. }
@@ -207,6 +236,15 @@ impl fmt::Display for Reason {
             Self::Idle => f.write_str("no request arrives: down to the minimum"),
             Self::IntoLimits => f.write_str("moved inside min, max and the GPU budget"),
             Self::Wake => f.write_str("requests arrive and no replica is there: one to begin with"),
+            Self::Saturation { trust } => {
+                write!(f, "by what is full: the model explains too little ({:.2})", trust.get())
+            }
+            Self::DrainBacklog { waiting } => {
+                write!(f, "{waiting} requests wait for longer than promised")
+            }
+            Self::ReplaceStuck { name, age } => {
+                write!(f, "one more beside {name}, which starts for {}", format_duration(*age))
+            }
             Self::WaitsForRoom { wanted } => {
                 write!(f, "{wanted} wanted, once another pool has given back GPUs of the budget")
             }

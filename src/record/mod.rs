@@ -100,7 +100,7 @@ mod tests {
 
     use super::*;
     use crate::observe::{Inventory, Missing, Traffic};
-    use crate::plan::Account;
+    use crate::plan::{Account, Trust};
     use crate::units::{Percentile, Share};
 
     #[test]
@@ -130,6 +130,12 @@ mod tests {
                 current_gpus: None,
                 error_budget: Account::default().budget(Share::clamped(0.05)),
                 not_fresh: vec![],
+                alternatives: vec![],
+                if_only: vec![],
+                backlog: None,
+                trust: Trust::default(),
+                starting: vec![],
+                awaited: vec![],
             },
             notes: vec![],
             writes: vec![],

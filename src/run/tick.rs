@@ -1,6 +1,6 @@
 //! One tick: look, plan, judge, act, tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use crate::controllers::rights;
 use crate::controllers::scale::{SCALE, ScaleWriter};
 use crate::dashboard::{DeploymentMetrics, ForecastFigures, Metrics};
 use crate::observe::Observation;
-use crate::plan::{Memory, Outcome, PlanInput, PoolInput, plan};
+use crate::plan::{Memory, Outcome, PlanInput, PoolInput, Starting, plan};
 use crate::profile::EngineProfile;
 use crate::prometheus::Client as PrometheusClient;
 use crate::record::{Record, VERSION};
 use crate::spec::{Config, DgdTarget, Mode, Pool};
-use crate::units::{Gpus, Millis, PerSecond, Role, Timestamp};
+use crate::units::{Gpus, Millis, PerSecond, Role, Timestamp, format_duration};
 
 use super::act::{Acted, act};
 use super::gpus;
@@ -46,6 +46,8 @@ pub(super) struct Planner {
     rights_known: bool,
     /// The GPUs of a replica, as the graph said last.
     told_gpus: BTreeMap<Role, Gpus>,
+    /// The replicas that hang, as far as they were named.
+    told_stuck: BTreeSet<String>,
 }
 
 impl Planner {
@@ -74,6 +76,7 @@ impl Planner {
             last_tick: None,
             rights_known: false,
             told_gpus: BTreeMap::new(),
+            told_stuck: BTreeSet::new(),
         }
     }
 
@@ -257,6 +260,7 @@ impl Planner {
                     min: *min,
                     max: *max,
                     startup: *startup,
+                    measured: true,
                 })
             })
             .collect()
@@ -284,6 +288,9 @@ impl Planner {
         for (window, spent) in [("hour", budget.hour), ("day", budget.day)] {
             figures.set_late(window, spent.map(|s| s.late), spent.map(|s| s.burn));
         }
+        figures.set_starting(&record.report.starting);
+        name_stuck(&mut self.told_stuck, &record.report.starting);
+        figures.set_trust(&record.report.trust);
         let sized = record.report.sizing.as_ref();
         let most = |f: fn(&crate::plan::PoolSize) -> Option<Millis>| {
             sized.and_then(|s| s.pools.iter().find_map(f))
@@ -321,6 +328,18 @@ impl Planner {
         if let Err(error) = self.sink.write(record) {
             self.metrics.error("record", "write");
             tracing::error!("{error:#}");
+        }
+    }
+}
+
+/// Names each replica that hangs once, until it no longer does.
+fn name_stuck(told: &mut BTreeSet<String>, starting: &[Starting]) {
+    let hang = || starting.iter().flat_map(|pool| pool.stuck.iter().map(move |s| (pool.role, s)));
+    told.retain(|name| hang().any(|(_, stuck)| stuck.name == *name));
+    for (role, stuck) in hang() {
+        if told.insert(stuck.name.clone()) {
+            let age = format_duration(stuck.age);
+            tracing::warn!(%role, pod = stuck.name, age, "a replica hangs: {}", stuck.why);
         }
     }
 }

@@ -23,7 +23,7 @@ pub use load::{Closed, Load, Open};
 pub(crate) use metrics::fixture;
 pub use metrics::{Counter, Family, Gauge, Histogram, Metrics};
 pub use outcome::{End, Ended, SimError, Sink, Summary};
-pub use policy::{EngineView, Orders, PassView, Policy, PoolView, Target, View};
+pub use policy::{EngineView, Orders, PassView, Policy, PoolView, StartView, Target, View};
 pub use sighting::Sight;
 pub use time::SimTime;
 pub use truth::{EngineTruth, Resume, TruthOptions};

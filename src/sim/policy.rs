@@ -27,6 +27,8 @@ pub struct View<'a> {
     /// What each worker says of itself (Dynamo's forward pass metrics; vLLM's own gauges), by
     /// growing id. Not from Prometheus: it is as of now. Workers that start are not in it.
     pub engines: &'a [EngineView],
+    /// The starts of the workers that were ordered and are still there, by growing id.
+    pub starts: &'a [StartView],
 }
 
 impl View<'_> {
@@ -69,6 +71,21 @@ impl PoolView {
     pub const fn holding(&self) -> u32 {
         self.ready + self.starting + self.draining - self.pending
     }
+}
+
+/// The start of one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartView {
+    /// Its name.
+    pub id: u32,
+    /// Its pool.
+    pub role: Role,
+    /// When it was ordered.
+    pub ordered: SimTime,
+    /// Since when it serves.
+    pub ready: Option<SimTime>,
+    /// Whether it waits for GPUs.
+    pub pending: bool,
 }
 
 /// One worker, as it sees itself.

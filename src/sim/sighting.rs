@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use super::metrics::{Counter, Family, Gauge};
-use super::{SimTime, View};
+use super::{SimTime, StartView, View};
 use crate::observe::{
-    FROZEN_AFTER, Gate, Inventory, LatencySignals, Missing, Observation, PoolInventory, Signal,
-    Traffic,
+    FROZEN_AFTER, Gate, Inventory, LatencySignals, Missing, Observation, PoolInventory,
+    ReplicaStart, Signal, StuckReplica, Traffic,
 };
 use crate::units::{Gpus, Millis, PerSecond, Percentile, Replicas, Role, Share, Timestamp, Tokens};
 
@@ -36,7 +36,8 @@ impl Sight {
                     starting: Replicas::new(pool.starting),
                     draining: Replicas::new(pool.draining),
                     gpus_per_replica: gpus(*role),
-                    stuck: Vec::new(),
+                    stuck: stuck(view, *role),
+                    starts: starts(view, *role),
                 };
                 (*role, Signal::Fresh { value: inventory, at: now })
             })
@@ -85,6 +86,37 @@ impl Sight {
     }
 }
 
+fn name(worker: &StartView) -> String {
+    format!("{}-{}", worker.role, worker.id)
+}
+
+fn of_role<'a>(view: &'a View<'_>, role: Role) -> impl Iterator<Item = &'a StartView> {
+    view.starts.iter().filter(move |w| w.role == role)
+}
+
+fn starts(view: &View<'_>, role: Role) -> Vec<ReplicaStart> {
+    of_role(view, role)
+        .map(|w| ReplicaStart {
+            name: name(w),
+            asked: w.ordered.timestamp(),
+            ready: w.ready.map(SimTime::timestamp),
+        })
+        .collect()
+}
+
+/// Those that find no GPUs, in the words of the scheduler.
+fn stuck(view: &View<'_>, role: Role) -> Vec<StuckReplica> {
+    of_role(view, role)
+        .filter(|w| w.pending)
+        .map(|w| StuckReplica {
+            name: name(w),
+            why: "Unschedulable: no free GPUs".to_owned(),
+            age: view.timestamp().since(w.ordered.timestamp()),
+            no_place: true,
+        })
+        .collect()
+}
+
 fn millis(seconds: f64) -> Option<Millis> {
     Millis::new(seconds * 1e3)
 }
@@ -130,7 +162,8 @@ mod tests {
         for (source, truly, frozen) in [(&mut moving, 600, false), (&mut still, 1200, true)] {
             for by_clock in [truly - 300, truly, truly + 3600] {
                 let now = SimTime::from_millis(by_clock * 1000);
-                let view = View { now, metrics: source.up(), pools: &pools, engines: &[] };
+                let view =
+                    View { now, metrics: source.up(), pools: &pools, engines: &[], starts: &[] };
                 let gate = gate(&sight, &view);
                 assert_eq!(gate.at, Some(now.timestamp()), "{by_clock}: as new as can be");
                 let since = now.timestamp().minus(Duration::from_secs(600));

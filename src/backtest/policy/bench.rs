@@ -95,7 +95,8 @@ impl Fleet {
     pub(super) fn ask(&mut self, policy: &mut dyn Policy) -> Orders {
         let metrics: &Metrics = if self.up { self.source.up() } else { self.source.down() };
         let now = SimTime::from_millis(self.now * 1000);
-        policy.decide(&View { now, metrics, pools: &self.pools, engines: &self.engines })
+        let Self { pools, engines, .. } = self;
+        policy.decide(&View { now, metrics, pools, engines, starts: &[] })
     }
 
     /// Asks, and starts and stops replicas at once.

@@ -181,6 +181,7 @@ fn pool(counts: &Counts, gpus: Option<Gpus>) -> Result<PoolInventory, Signal<Poo
         draining: count("draining", draining)?,
         gpus_per_replica: gpus,
         stuck: Vec::new(),
+        starts: Vec::new(),
     };
     let PoolInventory { desired, ready, starting, .. } = &inventory;
     if desired.get() != ready.get() + starting.get() {
@@ -267,6 +268,7 @@ mod tests {
             draining: Replicas::new(1),
             gpus_per_replica: Some(Gpus::new(2)),
             stuck: Vec::new(),
+            starts: Vec::new(),
         };
         assert_eq!(inventory.pool(Role::Prefill), Some(&prefill));
     }

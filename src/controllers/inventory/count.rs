@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use crate::api::{DynamoGraphDeployment, Service, ServiceStatus, names};
-use crate::observe::{PoolInventory, StuckReplica};
+use crate::observe::{PoolInventory, ReplicaStart, StuckReplica};
 use crate::units::{Replicas, Timestamp};
 
 /// The pods of one service of a graph.
@@ -35,7 +36,7 @@ pub(super) fn by_pods<'a>(
 ) -> PoolInventory {
     let per_engine = service.pods_per_engine();
     let (mut present, mut ready, mut draining) = (0_u32, 0_u32, 0_u32);
-    let mut stuck = Vec::new();
+    let (mut stuck, mut starts) = (Vec::new(), Vec::new());
     for pod in pods {
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         if matches!(phase, Some("Failed" | "Succeeded")) {
@@ -46,13 +47,20 @@ pub(super) fn by_pods<'a>(
             continue;
         }
         present += 1;
+        starts.extend(start(pod));
         if is_ready(pod) {
             ready += 1;
-        } else if let Some(why) = unschedulable(pod) {
-            stuck.push(StuckReplica { name: pod.name_any(), why, age: age(pod, now) });
+            continue;
+        }
+        let no_place = unschedulable(pod);
+        let is_placed = no_place.is_none();
+        if let Some(why) = no_place.or_else(|| container_trouble(pod)) {
+            let age = age(pod, now);
+            stuck.push(StuckReplica { name: pod.name_any(), why, age, no_place: !is_placed });
         }
     }
     stuck.sort_by(|a, b| a.name.cmp(&b.name));
+    starts.sort_by(|a, b| a.name.cmp(&b.name));
     let ready = ready / per_engine;
     let present = present.div_ceil(per_engine);
     PoolInventory {
@@ -62,6 +70,7 @@ pub(super) fn by_pods<'a>(
         draining: Replicas::new(draining.div_ceil(per_engine)),
         gpus_per_replica: service.gpus_per_replica(),
         stuck,
+        starts,
     }
 }
 
@@ -88,11 +97,51 @@ pub(super) fn by_status(
         draining: Replicas::new(0),
         gpus_per_replica: service.gpus_per_replica(),
         stuck: Vec::new(),
+        starts: Vec::new(),
     }
 }
 
 fn is_ready(pod: &Pod) -> bool {
     condition(pod, "Ready").is_some_and(|ready| ready.status == "True")
+}
+
+/// When the pod was made, and since when it is ready. A pod that fell out of service and came back
+/// shows the later time; the planner learns each start the first time that it sees it over.
+fn start(pod: &Pod) -> Option<ReplicaStart> {
+    let asked = millis(pod.creation_timestamp()?);
+    let ready = condition(pod, "Ready").filter(|ready| ready.status == "True");
+    let ready = match ready {
+        Some(ready) => Some(millis(ready.last_transition_time.clone()?)),
+        None => None,
+    };
+    Some(ReplicaStart { name: pod.name_any(), asked, ready })
+}
+
+fn millis(time: Time) -> Timestamp {
+    Timestamp::from_millis(time.0.as_millisecond())
+}
+
+/// What a container waits for that does not come by itself, as the kubelet says it.
+fn container_trouble(pod: &Pod) -> Option<String> {
+    const HOPELESS: [&str; 7] = [
+        "CrashLoopBackOff",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "ErrImageNeverPull",
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+    ];
+    let status = pod.status.as_ref()?;
+    let of = |list: &Option<Vec<ContainerStatus>>| list.clone().unwrap_or_default();
+    let all = of(&status.init_container_statuses).into_iter().chain(of(&status.container_statuses));
+    all.filter_map(|container| container.state?.waiting).find_map(|waiting| {
+        let reason = waiting.reason.filter(|reason| HOPELESS.contains(&reason.as_str()))?;
+        Some(match waiting.message.filter(|message| !message.is_empty()) {
+            Some(message) => format!("{reason}: {message}"),
+            None => reason,
+        })
+    })
 }
 
 /// Why the scheduler finds no node, where it says so.
@@ -114,9 +163,7 @@ fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
 }
 
 fn age(pod: &Pod, now: Timestamp) -> Duration {
-    pod.creation_timestamp().map_or(Duration::ZERO, |created| {
-        now.since(Timestamp::from_millis(created.0.as_millisecond()))
-    })
+    pod.creation_timestamp().map_or(Duration::ZERO, |created| now.since(millis(created)))
 }
 
 #[cfg(test)]
@@ -188,6 +235,34 @@ mod tests {
         assert_eq!(counted.stuck[0].name, "w");
         assert_eq!(counted.stuck[0].age, Duration::from_secs(120));
         assert!(counted.stuck[0].why.contains("Insufficient nvidia.com/gpu"));
+    }
+
+    #[test]
+    fn a_pod_whose_image_does_not_come_is_named_and_would_find_a_place() {
+        let statuses = json!([{
+            "name": "main", "image": "x", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
+        }]);
+        let mut pulling = starting("p");
+        pulling.status.as_mut().unwrap().container_statuses =
+            serde_json::from_value(statuses).unwrap();
+        let pods = [pulling, starting("s")];
+        let counted = by_pods(pods.iter(), &service(json!({})), Replicas::new(2), NOW);
+        let [stuck] = &counted.stuck[..] else { panic!("{:?}", counted.stuck) };
+        assert_eq!((stuck.name.as_str(), stuck.no_place), ("p", false));
+        assert_eq!(stuck.why, "ImagePullBackOff: no such image");
+    }
+
+    #[test]
+    fn a_start_is_from_the_making_of_the_pod_until_it_was_ready() {
+        let conditions = json!([
+            {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:01:30Z"}
+        ]);
+        let pods = [starting("b"), pod("a", json!({"status.conditions": conditions}))];
+        let counted = by_pods(pods.iter(), &service(json!({})), Replicas::new(2), NOW);
+        let [a, b] = &counted.starts[..] else { panic!("{:?}", counted.starts) };
+        assert_eq!(a.ready.unwrap().since(a.asked), Duration::from_secs(90));
+        assert_eq!((b.name.as_str(), b.ready), ("b", None));
     }
 
     #[test]

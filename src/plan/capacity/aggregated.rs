@@ -3,6 +3,7 @@
 use super::lengths::shares;
 use super::{DecodeModel, MAX_UTILISATION, Outcome, PrefillModel};
 use crate::forecast::Demand;
+use crate::plan::Correction;
 use crate::profile::EngineProfile;
 use crate::spec::EngineLimits;
 use crate::units::Millis;
@@ -15,6 +16,7 @@ pub(crate) struct AggregatedModel<'a> {
     demand: Demand,
     itl: Millis,
     outputs: Vec<(f64, f64)>,
+    correction: Correction,
 }
 
 /// What a fleet of aggregated engines does to the requests.
@@ -45,19 +47,22 @@ impl<'a> AggregatedModel<'a> {
         limits: EngineLimits,
         demand: Demand,
         itl: Millis,
+        correction: Correction,
     ) -> Self {
         let outputs = shares(demand.osl, f64::INFINITY);
-        Self { engine, limits, demand, itl, outputs }
+        Self { engine, limits, demand, itl, outputs, correction }
     }
 
     fn prefill(&self, stretch: f64) -> PrefillModel {
-        PrefillModel::new(self.engine.prefill(), self.limits, self.demand.isl, stretch)
+        let slower = self.correction.prefill;
+        PrefillModel::new(self.engine.prefill(), self.limits, self.demand.isl, stretch, slower)
     }
 
     /// The decode side where prefill takes the share `other` of the time.
     fn decode(&self, other: f64) -> DecodeModel<'a> {
         let Demand { isl, osl, .. } = self.demand;
-        DecodeModel::new(self.engine.decode(), self.limits, isl, osl, self.itl, other)
+        let slower = self.correction.decode;
+        DecodeModel::new(self.engine.decode(), self.limits, isl, osl, self.itl, other, slower)
     }
 
     fn steady(&self, engines: f64, rate: f64) -> Option<Steady> {
@@ -114,6 +119,17 @@ impl<'a> AggregatedModel<'a> {
             })
             .sum();
         slow.min(1.0)
+    }
+
+    /// The mean TTFT and ITL, each with how much of a small slowing down of prefill, or of decode,
+    /// comes back in it.
+    pub(crate) fn mean_times(&self, engines: f64, rate: f64) -> [(f64, f64); 2] {
+        let idc = self.demand.dispersion;
+        let busy = (rate / engines * self.prefill(0.0).mean_added()).min(MAX_UTILISATION);
+        let (itl, answer) = self.decode(busy).mean_time(engines, rate, idc);
+        let iteration = itl * (1.0 - busy);
+        let (wait, answer_first) = self.prefill(iteration).mean_time(engines, rate, idc);
+        [(wait + iteration, answer_first), (itl, answer)]
     }
 
     /// The TTFT and ITL that all but `late` of the requests stay within, ms; infinite where the

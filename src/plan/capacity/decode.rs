@@ -43,6 +43,8 @@ pub(crate) struct DecodeModel<'a> {
     /// Time besides decoding that each iteration takes is `1 / (1 - other)` of it: 0 for a decode
     /// engine.
     other: f64,
+    /// Iterations take this many times what the table says.
+    slower: f64,
 }
 
 /// The state of one engine under a steady load.
@@ -58,7 +60,8 @@ pub(crate) struct DecodeState {
 
 impl<'a> DecodeModel<'a> {
     /// Engines with this surface and target; `other` is the share of the engine's time that
-    /// something else takes (prefill, on an aggregated engine).
+    /// something else takes (prefill, on an aggregated engine). The engines are `slower` times as
+    /// slow as the surface.
     pub(crate) fn new(
         surface: &'a DecodeSurface,
         limits: EngineLimits,
@@ -66,6 +69,7 @@ impl<'a> DecodeModel<'a> {
         osl: Lengths,
         target: Millis,
         other: f64,
+        slower: f64,
     ) -> Self {
         let (mean_in, mean_out) = (isl.mean.get().max(1.0), osl.mean.get().max(1.0));
         let osl_cv2 = osl.cv2.clamp(0.0, 100.0);
@@ -75,7 +79,7 @@ impl<'a> DecodeModel<'a> {
         let context_cv2 = isl.cv2.clamp(0.0, 100.0) * share(mean_in)
             + (1.0 / 12.0 + osl_cv2 / 3.0) * share(mean_out);
         let kv_tokens = surface.max_kv_tokens().get();
-        let target = Millis::clamped(target.get() * (1.0 - other) / TABLE_MARGIN);
+        let target = Millis::clamped(target.get() * (1.0 - other) / (TABLE_MARGIN * slower));
         let on_target = surface.largest_batch(target, context).map(|batch| {
             if batch >= kv_tokens / context * (1.0 - 1e-9) { f64::INFINITY } else { batch }
         });
@@ -92,6 +96,7 @@ impl<'a> DecodeModel<'a> {
             on_target,
             throughput: Vec::new(),
             other,
+            slower,
         };
         let most = model.most();
         model.throughput = (0..=STEPS)
@@ -111,7 +116,17 @@ impl<'a> DecodeModel<'a> {
     /// Latency of a token with `running` sequences, ms.
     pub(crate) fn itl(&self, running: f64) -> f64 {
         let alone = self.surface.itl(running.max(1.0), self.context).value.get();
-        alone * TABLE_MARGIN / (1.0 - self.other)
+        alone * self.slower * TABLE_MARGIN / (1.0 - self.other)
+    }
+
+    /// The mean latency of a token, ms, without the margin of the table, and how much of a small
+    /// slowing down of the engines comes back in it: a slower token means a fuller batch. Where the
+    /// engines are overloaded, those of their largest batch.
+    pub(crate) fn mean_time(&self, engines: f64, rate: f64, idc: f64) -> (f64, f64) {
+        let running = self.state(engines, rate, idc).map_or(self.most(), |state| state.running);
+        let (mean, fuller) = (self.itl(running), self.itl(running * 1.02));
+        let slope = (fuller / mean).ln() / 1.02_f64.ln();
+        (mean / TABLE_MARGIN, 1.0 / (1.0 - slope.clamp(0.0, 0.9)))
     }
 
     /// Whether one sequence alone is within target.

@@ -48,19 +48,21 @@ impl PrefillModel {
     /// Engines with this curve under prompts of these lengths.
     ///
     /// `stretch` is the time that each pass takes besides the prompts: 0 for a prefill engine, one
-    /// decode iteration for an aggregated one (whose passes do both).
+    /// decode iteration for an aggregated one (whose passes do both). The engines are `slower` times
+    /// as slow as the curve.
     pub(crate) fn new(
         curve: &PrefillCurve,
         limits: EngineLimits,
         isl: Lengths,
         stretch: f64,
+        slower: f64,
     ) -> Self {
         let budget = f64::from(limits.max_num_batched_tokens);
-        let alone = |tokens: f64| curve.ttft(tokens).value.get();
+        let alone = |tokens: f64| slower * curve.ttft(tokens).value.get();
         // In a pass of many prompts attention costs c * n^2 for each, not c * (sum n)^2
         // (lessons.md a.2); the rest of a full pass is shared by its tokens.
         let full = alone(budget);
-        let c = (ATTENTION * curve.fit().c).min(full / (budget * budget) * 0.8);
+        let c = (ATTENTION * slower * curve.fit().c).min(full / (budget * budget) * 0.8);
         let per_token = (full - c * budget * budget) / budget;
         let passes = |tokens: f64| (tokens / budget).max(1.0).ceil();
         let longest = limits.context_length.map_or(f64::INFINITY, f64::from);
@@ -108,6 +110,21 @@ impl PrefillModel {
     pub(crate) fn quantile_alone(&self, late: f64) -> f64 {
         let longest = self.prompts.iter().map(|p| p.alone).fold(0.0, f64::max);
         quantile(late, longest, |t| self.late_alone(t))
+    }
+
+    /// The mean time until a request is served, ms, and how much of a small slowing down of the
+    /// engines comes back in it, both as shares. Where they are overloaded, those of the most that
+    /// they take.
+    pub(crate) fn mean_time(&self, engines: f64, rate: f64, idc: f64) -> (f64, f64) {
+        let used = rate / engines * self.mean(|p| p.added);
+        let rate = if used > MAX_UTILISATION { rate * MAX_UTILISATION / used } else { rate };
+        let used = used.min(MAX_UTILISATION);
+        let Wait { busy, decay } = self.wait(engines, rate, idc);
+        // Behind others a prompt ends with the pass that it shares.
+        let own = self.mean(|p| (1.0 - busy) * p.alone + busy * p.added);
+        let wait = busy * (1.0 / decay.max(1e-9) + self.full_pass.min(own) / 2.0);
+        let mean = own + wait;
+        (mean, (own + wait * (1.0 + 1.0 / (1.0 - used))) / mean)
     }
 
     /// Mean time that a prompt adds to full passes, ms.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::check::{PoolLimits, judge};
-use crate::observe::{Inventory, Missing, Observation, Traffic};
+use crate::observe::{Inventory, Missing, Observation, ReplicaStart, StuckReplica, Traffic};
+use crate::plan::Awaited;
 use crate::profile::{EngineProfile, library};
 use crate::spec::{EngineLimits, Intervals, Sla};
 use crate::units::{PerSecond, Percentile, Timestamp, Tokens};
@@ -26,6 +27,12 @@ struct Bench {
     slots: u32,
     ttft: f64,
     gpus: [u32; 2],
+    queued: Option<f64>,
+    starts: Vec<ReplicaStart>,
+    stuck: Vec<StuckReplica>,
+    measured: bool,
+    kv: Option<f64>,
+    awaited: Vec<Awaited>,
 }
 
 /// What the metrics say at one tick.
@@ -53,6 +60,12 @@ impl Bench {
             slots: EngineLimits::default().max_num_seqs,
             ttft: 500.0,
             gpus: [1, 1],
+            queued: None,
+            starts: Vec::new(),
+            stuck: Vec::new(),
+            measured: true,
+            kv: None,
+            awaited: Vec::new(),
         }
     }
 
@@ -84,8 +97,22 @@ impl Bench {
                 traffic.itl.quantile = Signal::missing(Missing::NoSamples);
             }
         }
+        let fresh = |value| Signal::Fresh { value, at: self.now };
+        if let Some(n) = self.queued {
+            traffic.queued = fresh(n);
+        }
+        if let Some(share) = self.kv {
+            traffic.kv_usage = Signal::Fresh { value: Share::clamped(share), at: self.now };
+        }
         let pool = |role, n| {
-            let known = Signal::Fresh { value: PoolInventory::steady(n), at: self.now };
+            let mut value = PoolInventory::steady(n);
+            if role == Role::Prefill {
+                (value.starts, value.stuck) = (self.starts.clone(), self.stuck.clone());
+                let starting = self.starts.iter().filter(|s| s.ready.is_none()).count();
+                value.starting = Replicas::new(u32::try_from(starting).unwrap());
+                value.ready = Replicas::new(n - value.starting.get());
+            }
+            let known = Signal::Fresh { value, at: self.now };
             (role, if self.unseen == Some(role) { Signal::missing(gone.clone()) } else { known })
         };
         let [prefill, decode] = self.counts;
@@ -105,6 +132,7 @@ impl Bench {
             min: Replicas::new(self.min),
             max: self.max.map(Replicas::new),
             startup: STEP,
+            measured: self.measured,
         };
         let input = PlanInput {
             now: self.now,
@@ -127,6 +155,7 @@ impl Bench {
         let notes = judge(&limits, input.budget, &input.observation, &outcome.decision);
         assert_eq!(notes, [], "{:?}", outcome.decision);
         self.memory = outcome.memory;
+        self.awaited = outcome.report.awaited;
         for (count, p) in self.counts.iter_mut().zip(&outcome.decision.pools) {
             if let Some(n) = p.target {
                 *count = n.get();
@@ -345,6 +374,92 @@ fn a_late_first_token_holds_a_decode_pool_whose_slots_are_full() {
         b.counts[1] += 20;
         assert_eq!(b.codes(Seen::Slow(30.0)), ["hold_latency", code], "{slots} slots");
     }
+}
+
+#[test]
+fn what_waits_already_is_answered_at_once_and_where_it_waits() {
+    let mut b = Bench::new();
+    b.tick(Seen::Load(30.0));
+    let before = b.counts;
+    b.queued = Some(10.0);
+    b.tick(Seen::Load(30.0));
+    assert_eq!(b.counts, before, "as many wait as may");
+    b.queued = Some(9_000.0);
+    assert_eq!(b.codes(Seen::Load(30.0))[0], "drain_backlog");
+    // What the fleet has not served when new replicas come is to be gone a minute later.
+    assert!(b.counts[0] >= 2 * before[0] && b.counts[0] < 5 * before[0], "{:?}", b.counts);
+    assert_eq!(b.counts[1], before[1], "they wait for prefill");
+    let grown = b.counts;
+    b.tick(Seen::Load(30.0));
+    assert_eq!(b.counts, grown, "once");
+}
+
+fn start(name: &str, asked: Timestamp, ready: Option<Duration>) -> ReplicaStart {
+    ReplicaStart { name: name.to_owned(), asked, ready: ready.map(|after| asked.plus(after)) }
+}
+
+#[test]
+fn a_replica_that_hangs_counts_for_nothing_and_one_more_is_asked_for_beside_it() {
+    for no_place in [false, true] {
+        let mut b = Bench::new();
+        b.tick(Seen::Load(30.0));
+        let [prefill, _] = b.counts;
+        let asked = b.now;
+        b.starts = vec![start("hangs", asked, None)];
+        if no_place {
+            let why = "Unschedulable".to_owned();
+            let age = Duration::from_secs(600);
+            b.stuck = vec![StuckReplica { name: "hangs".to_owned(), why, age, no_place }];
+        }
+        assert_ne!(b.codes(Seen::Load(30.0))[0], "replace_stuck", "it is young");
+        let due = Awaited::ReplicaDue { role: Role::Prefill, name: "hangs".into(), at: asked };
+        assert!(
+            b.awaited
+                .iter()
+                .any(|a| matches!(a, Awaited::ReplicaDue { name, .. } if name == "hangs")),
+            "{due:?}"
+        );
+        b.tick(Seen::Load(30.0));
+        b.tick(Seen::Load(30.0));
+        let code = b.codes(Seen::Load(30.0))[0];
+        let replaced = u32::from(!no_place);
+        assert_eq!(b.counts[0], prefill + replaced, "{code}");
+        b.tick(Seen::Load(30.0));
+        assert_eq!(b.counts[0], prefill + replaced, "one for all that hang");
+    }
+}
+
+#[test]
+fn start_up_times_are_learned_from_the_replicas_that_started() {
+    let mut b = Bench::new();
+    b.tick(Seen::Load(30.0));
+    assert_eq!(b.memory.starts[&Role::Prefill].lead(STEP), STEP, "as configured");
+    let slow = Duration::from_secs(300);
+    b.starts = (0..20).map(|i| start(&format!("p{i}"), b.now.minus(slow), Some(slow))).collect();
+    b.counts[0] = 20;
+    b.tick(Seen::Load(30.0));
+    let lead = b.memory.starts[&Role::Prefill].lead(STEP);
+    assert!(lead > 4 * STEP, "{lead:?}");
+    b.tick(Seen::Load(30.0));
+    assert_eq!(b.memory.starts[&Role::Prefill].lead(STEP), lead, "each start counts once");
+}
+
+#[test]
+fn engines_without_a_profile_are_sized_by_what_is_full() {
+    let mut b = Bench::new();
+    (b.measured, b.counts, b.kv) = (false, [4, 4], Some(0.5));
+    assert_eq!(b.codes(Seen::Slow(30.0)), ["saturation", "saturation"]);
+    assert_eq!(b.counts, [8, 4], "TTFT is four times the target, ITL and memory have room");
+    b.kv = Some(0.95);
+    b.tick(Seen::Load(30.0));
+    assert_eq!(b.counts, [8, 5], "memory is full");
+    b.kv = None;
+    for _ in 0..6 {
+        b.tick(Seen::Load(30.0));
+    }
+    assert!(b.counts[0] < 8 && b.counts[0] >= 4, "one at a time: {:?}", b.counts);
+    b.counts = [4, 4];
+    assert_eq!(b.codes(Seen::Nothing), ["hold_no_metrics", "hold_no_metrics"]);
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! One pool under one demand: what it does at any size.
 
-use super::{Bound, Latency, SizePool, Verdict};
+use super::{Bound, ExpectedMean, IfOnly, Latency, SizePool, Verdict};
 use crate::forecast::Demand;
 use crate::plan::capacity::{AggregatedModel, DecodeModel, MAX_UTILISATION, PrefillModel};
 use crate::spec::Sla;
-use crate::units::{Millis, Percentile, Role, Share};
+use crate::units::{Millis, Percentile, Replicas, Role, Share};
 
 /// The most replicas that a search goes up to. Ten times the largest fleet that one DGD has been
 /// reported with; without a limit a slip of a unit in the load would run on for ever.
@@ -95,10 +95,11 @@ pub(super) struct Candidate<'a> {
 
 impl<'a> Candidate<'a> {
     pub(super) fn new(pool: SizePool<'a>, sla: &'a Sla, demand: &Demand) -> Self {
-        let SizePool { role, engine, limits, .. } = pool;
+        let SizePool { role, engine, limits, correction, .. } = pool;
         let model = match role {
             Role::Prefill => {
-                Model::Prefill(PrefillModel::new(engine.prefill(), limits, demand.isl, 0.0))
+                let slower = correction.prefill;
+                Model::Prefill(PrefillModel::new(engine.prefill(), limits, demand.isl, 0.0, slower))
             }
             Role::Decode => Model::Decode(DecodeModel::new(
                 engine.decode(),
@@ -107,10 +108,11 @@ impl<'a> Candidate<'a> {
                 demand.osl,
                 sla.itl,
                 0.0,
+                correction.decode,
             )),
-            Role::Aggregated => {
-                Model::Aggregated(AggregatedModel::new(engine, limits, *demand, sla.itl))
-            }
+            Role::Aggregated => Model::Aggregated(AggregatedModel::new(
+                engine, limits, *demand, sla.itl, correction,
+            )),
         };
         let dispersion =
             if demand.dispersion.is_finite() { demand.dispersion.max(0.1) } else { 1.0 };
@@ -226,6 +228,60 @@ impl<'a> Candidate<'a> {
                 (known(ttft), known(itl))
             }
         }
+    }
+
+    /// The mean TTFT and ITL, ms, where the pool has them, each with how much of a small slowing down
+    /// of the engines comes back in it.
+    pub(super) fn mean_times(&self, replicas: u32, first_step: f64) -> [Option<ExpectedMean>; 2] {
+        let engines = f64::from(replicas.max(1));
+        let (rate, idc) = (self.rate, self.dispersion);
+        let of = |(mean, answer): (f64, f64)| {
+            (mean.is_finite() && mean > 0.0).then_some(ExpectedMean { mean, answer })
+        };
+        match &self.model {
+            Model::Prefill(model) => {
+                let (mean, answer) = model.mean_time(engines, rate, idc);
+                [of((mean + first_step, answer)), None]
+            }
+            Model::Decode(model) => [None, of(model.mean_time(engines, rate, idc))],
+            Model::Aggregated(model) => model.mean_times(engines, rate).map(of),
+        }
+    }
+
+    /// What would have to be different for `fewer` replicas to be enough, where the share `late` of
+    /// the requests may be late.
+    pub(super) fn if_only(&self, fewer: u32, first_step: f64, late: f64) -> Option<IfOnly> {
+        let (role, replicas) = (self.pool.role, Replicas::new(fewer));
+        let effect = self.effect(fewer, first_step);
+        let target = |latency, at_least: f64| {
+            let at_least = Millis::new(at_least)?;
+            Some(IfOnly::Target { role, replicas, latency, at_least })
+        };
+        let engines = f64::from(fewer);
+        let of_target = match (&self.model, effect.bound) {
+            (Model::Prefill(model), _) => target(
+                Latency::Ttft,
+                model.quantile(engines, self.rate, self.dispersion, late) + first_step,
+            ),
+            (Model::Decode(model), Bound::ItlBatch) => {
+                let state = model.state(engines, self.rate, self.dispersion);
+                state.and_then(|s| target(Latency::Itl, model.quantile(s, late)))
+            }
+            (Model::Aggregated(model), bound @ (Bound::ItlBatch | Bound::TtftWait)) => {
+                let (ttft, itl) = model.quantiles(engines, self.rate, late);
+                if bound == Bound::TtftWait {
+                    target(Latency::Ttft, ttft)
+                } else {
+                    target(Latency::Itl, itl)
+                }
+            }
+            (Model::Decode(_) | Model::Aggregated(_), _) => None,
+        };
+        of_target.or_else(|| {
+            // Slots, memory and time are shared out: what a replica fewer leaves of them.
+            let at_most = Share::new(engines / (engines + 1.0))?;
+            Some(IfOnly::Load { role, replicas, at_most })
+        })
     }
 
     /// The share of requests that are late in TTFT even on engines of their own.

@@ -1,15 +1,19 @@
 //! The fewest GPUs that keep the promise under a given demand.
 
+mod alternatives;
 mod candidate;
 mod search;
 
 use serde::{Deserialize, Serialize};
 
+use super::learn::Correction;
 use crate::forecast::Demand;
 use crate::profile::EngineProfile;
 use crate::spec::{EngineLimits, Sla};
 use crate::units::{Gpus, Millis, Replicas, Role, Share};
 
+pub(super) use alternatives::alternatives;
+pub use alternatives::{Alternative, IfOnly};
 use candidate::{Allowed, Candidate};
 use search::{
     fewest_together, first_step, gpus, is_kept, joint, least_bad, shortest_first_step, within,
@@ -30,6 +34,8 @@ pub struct SizePool<'a> {
     pub min: Replicas,
     /// Most replicas, where there is a limit.
     pub max: Option<Replicas>,
+    /// What its engines take over what the profile says.
+    pub correction: Correction,
 }
 
 /// What decided the size of a pool.
@@ -208,6 +214,41 @@ pub fn assess(pools: &[SizePool<'_>], counts: &[Replicas], sla: &Sla, demand: &D
     let kept = is_kept(&candidates, &counts, Allowed::promised(sla));
     let verdict = if kept { Verdict::Kept } else { Verdict::NotKept };
     describe(&candidates, &counts, None, verdict, demand)
+}
+
+/// A mean latency that the model expects.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct ExpectedMean {
+    /// In ms.
+    pub(super) mean: f64,
+    /// How much of a small slowing down of the engines comes back in it, both as shares.
+    pub(super) answer: f64,
+}
+
+/// What the model expects a fleet to show.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Expected {
+    /// Time to first token.
+    pub(super) ttft: Option<ExpectedMean>,
+    /// Inter-token latency.
+    pub(super) itl: Option<ExpectedMean>,
+}
+
+/// The means that a fleet of these sizes is expected to show.
+pub(super) fn expected(
+    pools: &[SizePool<'_>],
+    counts: &[Replicas],
+    sla: &Sla,
+    demand: &Demand,
+) -> Expected {
+    let candidates: Vec<Candidate<'_>> =
+        pools.iter().map(|p| Candidate::new(*p, sla, demand)).collect();
+    let counts: Vec<u32> = counts.iter().map(|n| n.get()).collect();
+    let step = first_step(&candidates, &counts);
+    candidates.iter().zip(&counts).fold(Expected::default(), |all, (c, n)| {
+        let [ttft, itl] = c.mean_times(*n, step);
+        Expected { ttft: all.ttft.or(ttft), itl: all.itl.or(itl) }
+    })
 }
 
 /// The sizes with what they do; `wanted` are those before the limits, for a fleet that was chosen.

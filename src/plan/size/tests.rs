@@ -21,6 +21,7 @@ fn pools(engine: &EngineProfile) -> [SizePool<'_>; 2] {
         gpus_per_replica: Gpus::new(1),
         min: Replicas::new(1),
         max: None,
+        correction: Correction::default(),
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::sim::config::SimConfig;
 use crate::sim::engine::Engine;
-use crate::sim::{EngineView, PoolView, SimTime};
+use crate::sim::{EngineView, PoolView, SimTime, StartView};
 use crate::units::Role;
 
 /// Where a worker is in its life.
@@ -30,6 +30,10 @@ pub(super) struct Worker {
     /// Since when it holds its GPUs, where it does.
     since: SimTime,
     gpus: u32,
+    /// When it was ordered; `None` of those that the run began with.
+    ordered: Option<SimTime>,
+    /// Since when it serves, where it does or did.
+    ready: Option<SimTime>,
 }
 
 /// All workers, by growing id; those that are gone keep theirs.
@@ -60,7 +64,7 @@ impl Fleet {
         };
         for (role, pool) in &config.pools {
             for _ in 0..pool.initial {
-                fleet.add(*role, config);
+                fleet.add(*role, config, None);
             }
         }
         // Where there are too few GPUs for all, the pools take turns.
@@ -70,7 +74,7 @@ impl Fleet {
                 let next = fleet.pending[role].first().copied();
                 if let Some(worker) = next.filter(|worker| fleet.fits(*worker)) {
                     fleet.start(worker, SimTime::ZERO);
-                    fleet.serve(worker);
+                    fleet.serve(worker, SimTime::ZERO);
                 }
             }
         }
@@ -98,7 +102,7 @@ impl Fleet {
     }
 
     /// One more, that holds no GPUs yet.
-    pub(super) fn add(&mut self, role: Role, config: &SimConfig) {
+    pub(super) fn add(&mut self, role: Role, config: &SimConfig, ordered: Option<SimTime>) {
         let pool = &config.pools[&role];
         let worker = self.workers.len();
         self.workers.push(Worker {
@@ -109,13 +113,16 @@ impl Fleet {
             to_begin: false,
             since: SimTime::ZERO,
             gpus: pool.gpus,
+            ordered,
+            ready: None,
         });
         self.pending.entry(role).or_default().push(worker);
     }
 
-    pub(super) fn serve(&mut self, worker: usize) {
-        let role = self.workers[worker].role;
-        self.workers[worker].state = State::Serving;
+    pub(super) fn serve(&mut self, worker: usize, now: SimTime) {
+        let w = &mut self.workers[worker];
+        (w.state, w.ready) = (State::Serving, Some(now));
+        let role = w.role;
         self.starting.entry(role).or_default().retain(|w| *w != worker);
         let serving = self.serving.entry(role).or_default();
         let place = serving.partition_point(|w| *w < worker);
@@ -210,6 +217,27 @@ impl Fleet {
             }
         }
         (if n == 0 { 0.0 } else { sum / f64::from(n) }, most)
+    }
+
+    /// The starts of the workers that were ordered, and serve or are to, by growing id, on the clock
+    /// that `shown` reads.
+    pub(super) fn starts(&self, shown: impl Fn(SimTime) -> SimTime) -> Vec<StartView> {
+        let lists = [&self.pending, &self.starting, &self.serving];
+        let mut ids: Vec<usize> =
+            lists.iter().flat_map(|list| list.values()).flatten().copied().collect();
+        ids.sort_unstable();
+        ids.into_iter()
+            .filter_map(|id| {
+                let w = &self.workers[id];
+                Some(StartView {
+                    id: u32::try_from(id).unwrap_or(u32::MAX),
+                    role: w.role,
+                    ordered: shown(w.ordered?),
+                    ready: w.ready.map(&shown),
+                    pending: w.state == State::Pending,
+                })
+            })
+            .collect()
     }
 
     /// What the workers that serve or drain say of themselves, by growing id.

@@ -427,7 +427,7 @@ impl<'a> World<'a> {
     }
 
     fn order_one(&mut self, role: Role) {
-        self.fleet.add(role, self.config);
+        self.fleet.add(role, self.config, Some(self.now));
         self.start_pending();
     }
 
@@ -467,7 +467,7 @@ impl<'a> World<'a> {
             self.agenda.add(self.now.plus_nanos(time), What::Ready { worker });
             return;
         }
-        self.fleet.serve(worker);
+        self.fleet.serve(worker, self.now);
         self.tell_fleet(role);
         if self.config.router == Router::SharedQueue {
             self.begin_soon(worker);
@@ -551,11 +551,14 @@ impl<'a> World<'a> {
         let pools: BTreeMap<Role, PoolView> =
             self.config.pools.keys().map(|role| (*role, self.fleet.pool(*role))).collect();
         let engines = self.fleet.views();
+        let ahead = self.clock_ahead;
+        let starts = self.fleet.starts(|t| shifted(t, ahead));
         let view = View {
             now: self.policy_now(),
             metrics: &self.metrics,
             pools: &pools,
             engines: &engines,
+            starts: &starts,
         };
         let orders = policy.decide(&view);
         if let Some(rate) = orders.forecast {

@@ -1,0 +1,313 @@
+//! What engines really take, over what their profile says; and whether the model is to be trusted.
+//!
+//! A profile was measured elsewhere: with other versions, without a prefix cache, on other hardware.
+//! At each look at a fleet that stands still, the latencies that the model expects of it are compared
+//! with those that were seen, and one factor for prefill and one for decode follow the difference.
+//! The expectation has the queue in it, so that the factor says what an engine takes and not how full
+//! the fleet was: it does not move with the replicas that it leads to, and at a constant load it comes
+//! to rest. (The rival's ratio of mean latencies does move with them, and swings for ever:
+//! dynamo-planner.md 1.8, 3.)
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::input::PlanInput;
+use super::size::{Expected, SizePool, expected};
+use crate::forecast::{Band, Demand, LONGEST_STEP, Work};
+use crate::units::{Replicas, Role, Share, Timestamp, seconds_of};
+
+/// Differences of the model itself: within this share of the profile (of its logarithm) the profile
+/// stands. The mean TTFT and ITL of the fleets that tests/measured.rs plays lie within it.
+const DEAD_BAND: f64 = 0.15;
+
+/// The factors follow with this time constant.
+const PACE: Duration = Duration::from_secs(300);
+
+/// Engines that seem faster than their profile are believed after so much evidence only: a prefix
+/// cache that empties costs more than the GPUs saved until then.
+const BELIEVED_FASTER: Duration = Duration::from_secs(600);
+
+/// One difference counts for no more than this (of a logarithm): an outage is not an engine.
+const MOST_AT_ONCE: f64 = 1.0;
+
+/// The factors of engines with a profile of their own, and of those without: a fleet of which nothing
+/// is known may be anything.
+const WITH_PROFILE: (f64, f64) = (0.25, 8.0);
+const WITHOUT_PROFILE: (f64, f64) = (0.02, 50.0);
+
+/// The model is not trusted where it is wrong by more than this on average (of a logarithm), over
+/// [`ERROR_PACE`]: techniques.md 3.2, 10.
+const NOT_TRUSTED: f64 = std::f64::consts::LN_2;
+const ERROR_PACE: Duration = Duration::from_secs(600);
+
+/// So much evidence makes a model out of engines of which there is no profile.
+const ENOUGH_WITHOUT_PROFILE: Duration = Duration::from_secs(300);
+
+/// Fewer requests in a window than this say nothing of a mean.
+const FEWEST: f64 = 10.0;
+
+/// How long a fleet must have stood still: replicas that have just begun to serve have no share of
+/// what waits for the others.
+const STILL_FOR: Duration = Duration::from_secs(60);
+
+/// What engines take over what their profile says: 1 is the profile.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Correction {
+    /// Reading prompts.
+    pub prefill: f64,
+    /// A decode iteration.
+    pub decode: f64,
+}
+
+impl Default for Correction {
+    fn default() -> Self {
+        Self { prefill: 1.0, decode: 1.0 }
+    }
+}
+
+/// One factor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Factor {
+    /// Its logarithm.
+    log: f64,
+    /// Seconds of evidence.
+    seconds: f64,
+    /// The part of what was seen that the model with the factor does not explain, decayed: sum and
+    /// weight, of logarithms.
+    error: f64,
+    weight: f64,
+}
+
+impl Factor {
+    /// `difference` is the logarithm of what was seen over what was expected, `answer` how much of a
+    /// small step of the factor comes back in it.
+    fn learn(&mut self, difference: f64, answer: f64, step: Duration, limits: (f64, f64)) {
+        let step = seconds_of(step);
+        let difference = difference.clamp(-MOST_AT_ONCE, MOST_AT_ONCE);
+        // The first minutes count for more, so that a wrong profile is not planned with for long.
+        let pace = seconds_of(PACE).min(3.0 * step + self.seconds);
+        let part = 1.0 - (-step / pace).exp();
+        self.log += part * difference / answer.max(1.0);
+        self.log = self.log.clamp(limits.0.ln(), limits.1.ln());
+        self.seconds += step;
+        let keep = (-step / seconds_of(ERROR_PACE)).exp();
+        self.error = self.error * keep + difference.abs() * step;
+        self.weight = self.weight * keep + step;
+    }
+
+    /// What to take the profile times.
+    fn factor(&self) -> f64 {
+        let beyond = self.log.signum() * (self.log.abs() - DEAD_BAND).max(0.0);
+        if beyond >= 0.0 {
+            return beyond.exp();
+        }
+        let believed = (self.seconds / seconds_of(BELIEVED_FASTER)).min(1.0);
+        (believed * beyond).exp()
+    }
+
+    fn mean_error(&self) -> f64 {
+        if self.weight > 0.0 { self.error / self.weight } else { 0.0 }
+    }
+}
+
+/// What was learned of the engines.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Learned {
+    prefill: Factor,
+    decode: Factor,
+    /// The last look that taught anything.
+    at: Option<Timestamp>,
+    /// The replicas that serve, and since when as many.
+    still: BTreeMap<Role, (Replicas, Timestamp)>,
+}
+
+/// The model beside what was seen, for the report.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trust {
+    /// What the profiles are taken times.
+    pub correction: Correction,
+    /// 1 where the model explains all that was seen, a half where it is wrong by a factor of two on
+    /// average, and towards 0.
+    pub score: Share,
+    /// Whether sizes follow the model; where not, they follow queues and KV memory.
+    pub trusted: bool,
+    /// Seconds of evidence.
+    pub seconds: f64,
+}
+
+impl Learned {
+    /// Takes in one look.
+    pub(super) fn learn(&mut self, input: &PlanInput<'_>, pools: &[SizePool<'_>], demand: &Demand) {
+        let (now, traffic) = (input.now, &input.observation.traffic);
+        let Some(ready) = self.still(input) else { return };
+        let (Some(rate), Some(isl), Some(osl)) =
+            (traffic.arrivals.fresh(), traffic.isl.fresh(), traffic.osl.fresh())
+        else {
+            return;
+        };
+        if rate.get() * seconds_of(traffic.window) < FEWEST {
+            return;
+        }
+        let step = match self.at {
+            Some(at) if now <= at => {
+                self.at = Some(now);
+                return;
+            }
+            Some(at) if now.since(at) <= LONGEST_STEP => now.since(at),
+            _ => input.intervals.adjustment,
+        };
+        self.at = Some(now);
+        let mut present =
+            Demand { rate: Band::certain(rate.get()), work: Work::default(), ..*demand };
+        (present.isl.mean, present.osl.mean) = (*isl, *osl);
+        let Expected { ttft, itl } = expected(pools, &ready, &input.sla, &present);
+        let limits =
+            if input.pools.iter().all(|p| p.measured) { WITH_PROFILE } else { WITHOUT_PROFILE };
+        let difference = |seen: f64, model: f64| (seen / model).ln();
+        let seen = |ms: f64| (ms > 0.0).then_some(ms);
+        if let (Some(seen), Some(model)) =
+            (traffic.ttft.mean.fresh().and_then(|ms| seen(ms.get())), ttft)
+        {
+            self.prefill.learn(difference(seen, model.mean), model.answer, step, limits);
+        }
+        if let (Some(seen), Some(model)) =
+            (traffic.itl.mean.fresh().and_then(|ms| seen(ms.get())), itl)
+        {
+            self.decode.learn(difference(seen, model.mean), model.answer, step, limits);
+        }
+    }
+
+    /// The replicas that serve, where all are known and have stood still for long enough.
+    fn still(&mut self, input: &PlanInput<'_>) -> Option<Vec<Replicas>> {
+        let now = input.now;
+        let mut all = Some(Vec::new());
+        for pool in &input.pools {
+            let seen = input.observation.inventory.pools.get(&pool.role).and_then(|s| s.fresh());
+            let Some(seen) = seen else {
+                self.still.remove(&pool.role);
+                all = None;
+                continue;
+            };
+            let since = match self.still.get(&pool.role) {
+                Some((n, since)) if *n == seen.ready && *since <= now => *since,
+                Some(_) => now,
+                // What a planner that has just been started finds stood there before.
+                None => now.minus(STILL_FOR),
+            };
+            self.still.insert(pool.role, (seen.ready, since));
+            let enough = now.since(since) >= STILL_FOR && seen.ready.get() > 0;
+            all = all.filter(|_| enough);
+            if let Some(all) = &mut all {
+                all.push(seen.ready);
+            }
+        }
+        all
+    }
+
+    /// The factors as they are learned, inside the dead band as well: what is compared with what is
+    /// seen.
+    pub(super) fn raw(&self) -> Correction {
+        Correction { prefill: self.prefill.log.exp(), decode: self.decode.log.exp() }
+    }
+
+    /// What the profiles are taken times.
+    pub(super) fn correction(&self) -> Correction {
+        Correction { prefill: self.prefill.factor(), decode: self.decode.factor() }
+    }
+
+    /// The model beside what was seen; `measured` says whether every pool has a profile of its own.
+    pub(super) fn trust(&self, measured: bool) -> Trust {
+        let error = self.prefill.mean_error().max(self.decode.mean_error());
+        let seconds = self.prefill.seconds.min(self.decode.seconds);
+        let known = measured || seconds >= seconds_of(ENOUGH_WITHOUT_PROFILE);
+        Trust {
+            correction: self.correction(),
+            score: Share::clamped((-error).exp()),
+            trusted: known && error <= NOT_TRUSTED,
+            seconds,
+        }
+    }
+}
+
+impl Default for Trust {
+    /// Of a planner that has a profile and has seen nothing.
+    fn default() -> Self {
+        Learned::default().trust(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TICK: Duration = Duration::from_secs(10);
+
+    /// A queue of one engine whose service takes `truth` times the model's, at the model's load.
+    fn mean(load: f64, factor: f64) -> (f64, f64) {
+        let used = load * factor;
+        if used >= 0.95 {
+            (f64::INFINITY, 20.0)
+        } else {
+            (factor / (1.0 - used), 1.0 / (1.0 - used))
+        }
+    }
+
+    fn after(ticks: u32, truth: f64, load: impl Fn(f64) -> f64) -> Vec<f64> {
+        let mut factor = Factor::default();
+        let mut course = Vec::new();
+        for _ in 0..ticks {
+            let load = load(factor.factor());
+            let (seen, _) = mean(load, truth);
+            let seen = if seen.is_finite() { seen } else { 100.0 };
+            let (model, answer) = mean(load, factor.log.exp());
+            factor.learn((seen / model).ln(), answer, TICK, WITH_PROFILE);
+            course.push(factor.log.exp());
+        }
+        course
+    }
+
+    #[test]
+    fn a_factor_comes_to_rest_at_the_truth_whatever_the_fleet_does_with_it() {
+        for truth in [0.5, 0.8, 1.0, 1.5, 2.5] {
+            // The fleet follows the factor: so many replicas as it says, whole ones.
+            let fleet = |factor: f64| 10.0 / (10.0 * factor / 0.7).ceil();
+            let course = after(400, truth, fleet);
+            let end = &course[300..];
+            let (low, high) =
+                end.iter().fold((f64::MAX, 0.0_f64), |(l, h), x| (l.min(*x), h.max(*x)));
+            assert!(high / low < 1.01, "{truth}: no limit cycle, {low} to {high}");
+            assert!((low / truth - 1.0).abs() < 0.05, "{truth}: {low}");
+        }
+    }
+
+    #[test]
+    fn a_profile_that_is_right_stands_and_faster_engines_are_believed_later_than_slower_ones() {
+        let mut noisy = Factor::default();
+        for i in 0..200 {
+            noisy.learn(if i % 2 == 0 { 0.3 } else { -0.3 }, 1.0, TICK, WITH_PROFILE);
+        }
+        assert_eq!(noisy.factor(), 1.0);
+        let (mut faster, mut slower) = (Factor::default(), Factor::default());
+        for _ in 0..12 {
+            faster.learn(-0.7 - faster.log, 1.0, TICK, WITH_PROFILE);
+            slower.learn(0.7 - slower.log, 1.0, TICK, WITH_PROFILE);
+        }
+        assert!(slower.factor() > 1.4 && faster.factor() > 0.85, "{slower:?} {faster:?}");
+    }
+
+    #[test]
+    fn a_model_that_explains_nothing_is_not_trusted() {
+        let mut all = Learned::default();
+        assert!(all.trust(true).trusted && !all.trust(false).trusted);
+        for i in 0..120 {
+            // One time ten times as slow as expected, then ten times as fast.
+            let wrong = if i % 2 == 0 { 2.3 } else { -2.3 };
+            all.prefill.learn(wrong, 1.0, TICK, WITH_PROFILE);
+            all.decode.learn(0.0, 1.0, TICK, WITH_PROFILE);
+        }
+        let trust = all.trust(true);
+        assert!(!trust.trusted && trust.score.get() < 0.5, "{trust:?}");
+    }
+}
