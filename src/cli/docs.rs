@@ -94,14 +94,16 @@ fn policies() -> String {
     )
 }
 
-fn reasons(codes: &[(&str, &str)]) -> String {
-    let rows = codes.iter().map(|(code, means)| format!("| `{code}` | {means} |"));
+fn reasons(codes: &[(&str, &str, &str)]) -> String {
+    let rows = codes.iter().map(|(code, means, to_do)| format!("| `{code}` | {means} | {to_do} |"));
     page(
         "Reasons",
         "Every decision says for each pool why it is so, above all when nothing changes. The code \
          is in the decision record (`reason.code`) and in the label `reason` of \
-         `sla_planner_decisions_total`; the log line says the same in words.",
-        &table("| code | meaning |\n|---|---|", rows),
+         `sla_planner_decisions_total`; the log line says the same in words, and `sla-planner why` \
+         prints a recorded decision with all that it rests on. The list is closed: there are no \
+         other codes.",
+        &table("| code | meaning | what to do |\n|---|---|---|", rows),
     )
 }
 

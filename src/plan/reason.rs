@@ -34,7 +34,7 @@ pub enum Reason {
     /// Requests arrive at a pool without replicas, and how long they are was never seen: one
     /// replica to begin with.
     Wake,
-    /// The model of the engines is not trusted: queues and KV memory decide.
+    /// The model of the engines is not trusted: latencies and KV memory decide.
     Saturation {
         /// How well the model explains what is seen, 0 to 1.
         trust: Share,
@@ -120,34 +120,127 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Every code, for the documentation and the metrics.
-    pub const CODES: [(&'static str, &'static str); 20] = [
-        ("scale_up", "The promise wants more replicas."),
-        ("scale_down", "Fewer replicas keep the promise, and did for the whole window."),
-        ("steady", "The count is right as it is."),
-        ("idle", "No request arrives, by fresh metrics: down to the minimum."),
-        ("into_limits", "The count was outside min, max or the GPU budget, and is moved inside."),
+    /// Every code, what it means, and what to do where it is seen, for the documentation and the
+    /// metrics.
+    pub const CODES: [(&'static str, &'static str, &'static str); 20] = [
+        (
+            "scale_up",
+            "The promise wants more replicas.",
+            "None where replicas are added now and then. Where it comes every few minutes, raise \
+             `min` or `longest_hold`, or shorten the start-up of a replica.",
+        ),
+        (
+            "scale_down",
+            "Fewer replicas keep the promise, and did for the whole window.",
+            "None. Where the same pool grows again soon after, give `scale_down_stabilization` \
+             more time.",
+        ),
+        ("steady", "The count is right as it is.", "None."),
+        (
+            "idle",
+            "No request arrives, by fresh metrics: down to the minimum.",
+            "None where nothing is sent. Where clients do send, `target.dynamo_namespace` or \
+             `target.model` names other series than theirs.",
+        ),
+        (
+            "into_limits",
+            "The count was outside min, max or the GPU budget, and is moved inside.",
+            "None where a limit was just changed. Where it comes back, somebody else writes the \
+             count: look for a HorizontalPodAutoscaler or a pipeline that sets replicas.",
+        ),
         (
             "wake",
             "Requests arrive where no replica is, their lengths never seen: one to begin with.",
+            "None: once the first answers are out, the lengths are known and the pool is sized. \
+             Set `min` to 1 where nobody should wait for it.",
         ),
-        ("saturation", "The model of the engines is not trusted: queues and KV memory decide."),
+        (
+            "saturation",
+            "The model of the engines is not trusted: latencies and KV memory decide.",
+            "Give the pool a profile of its own (`pools.*.profile`), or measure it anew: what is \
+             seen differs from the one in use by more than a factor of two. Without a profile it \
+             ends after some minutes of traffic.",
+        ),
         (
             "drain_backlog",
             "More replicas are wanted to serve requests that wait for too long already.",
+            "None where it comes once in a burst. Where it comes often, raise `min` or \
+             `longest_hold`: the burst was there before the replicas were.",
         ),
-        ("replace_stuck", "A replica hangs while it starts: one more is asked for beside it."),
-        ("waits_for_room", "More are wanted, once another pool has given back GPUs of the budget."),
-        ("hold_no_metrics", "The arrivals are not known: check Prometheus and the scrape targets."),
-        ("hold_no_shape", "Requests arrive, but their lengths were never seen."),
-        ("hold_no_inventory", "The replicas could not be read: check the API server and rights."),
-        ("hold_not_fresh", "Fewer would do, but an input is too old to take a replica away."),
-        ("hold_stabilizing", "Fewer would do, but more were wanted a short while ago."),
-        ("hold_latency", "Fewer would do by the model, but the latency seen is over target."),
-        ("hold_budget_unknown", "More are wanted, but what another pool takes is not known."),
-        ("limited", "More replicas are wanted than `max` or the GPU budget allow."),
-        ("cannot_be_met", "A request alone on an engine is slower than promised."),
-        ("does_not_fit", "A request does not fit an engine's KV cache."),
+        (
+            "replace_stuck",
+            "A replica hangs while it starts: one more is asked for beside it.",
+            "Describe the pod that the text names: an image that is not found, a node that is \
+             broken, weights that do not load. Delete it once the cause is mended.",
+        ),
+        (
+            "waits_for_room",
+            "More are wanted, once another pool has given back GPUs of the budget.",
+            "Wait for the other pool to shrink. Where it lasts longer than a stabilisation \
+             window, raise `max_gpu_budget` or lower the other pool's `min`.",
+        ),
+        (
+            "hold_no_metrics",
+            "The arrivals are not known: check Prometheus and the scrape targets.",
+            "Ask Prometheus for the frontend's request counter with the labels of `target`. No \
+             answer is its address or token; an empty one is a scrape target or a label.",
+        ),
+        (
+            "hold_no_shape",
+            "Requests arrive, but their lengths were never seen.",
+            "See that the frontends export the histograms of input and output lengths, and that \
+             one request was answered since the start; until then set the count by hand.",
+        ),
+        (
+            "hold_no_inventory",
+            "The replicas could not be read: check the API server and rights.",
+            "Check that the DGD and the service named in `pools` exist, that the API server \
+             answers, and that the Role may read DGDs, their adapters and pods.",
+        ),
+        (
+            "hold_not_fresh",
+            "Fewer would do, but an input is too old to take a replica away.",
+            "Look for the input named in the text: a scrape that fails, a frontend that is gone, \
+             a counter that stands still. `max_metric_age` must be longer than the scrape \
+             interval.",
+        ),
+        (
+            "hold_stabilizing",
+            "Fewer would do, but more were wanted a short while ago.",
+            "None: it shrinks when the window has passed. A shorter `scale_down_stabilization` \
+             gives GPUs back sooner and takes them again more often.",
+        ),
+        (
+            "hold_latency",
+            "Fewer would do by the model, but the latency seen is over target.",
+            "Where it lasts, the engines are slower than their profile, or something outside them \
+             is slow: compare `sla-planner why` with the engines' own latencies, and profile them \
+             again.",
+        ),
+        (
+            "hold_budget_unknown",
+            "More are wanted, but what another pool takes is not known.",
+            "Make the replicas of the pool named readable (see `hold_no_inventory`): GPUs that \
+             may be in use are not handed out twice.",
+        ),
+        (
+            "limited",
+            "More replicas are wanted than `max` or the GPU budget allow.",
+            "Raise `max` or `max_gpu_budget` to what the text names, relax the promise, or send \
+             less: until then requests are late.",
+        ),
+        (
+            "cannot_be_met",
+            "A request alone on an engine is slower than promised.",
+            "No count helps. Relax the target to the best that the text names, take faster \
+             engines, or shorten prompts (`context_length`).",
+        ),
+        (
+            "does_not_fit",
+            "A request does not fit an engine's KV cache.",
+            "Shorten requests (`context_length`), or take engines with more memory. See with \
+             `profile lint` that `max_kv_tokens` of the profile is of these engines.",
+        ),
     ];
 
     /// The stable code, for metrics and records.
@@ -294,9 +387,27 @@ mod tests {
             Reason::DoesNotFit,
         ];
         for r in some {
-            assert!(Reason::CODES.iter().any(|(code, _)| *code == r.code()), "{r:?}");
+            assert!(Reason::CODES.iter().any(|(code, ..)| *code == r.code()), "{r:?}");
             assert_eq!(serde_json::to_value(&r).unwrap()["code"], r.code());
             assert_eq!(r.is_hold(), r.code().starts_with("hold_"), "{r:?}");
+        }
+    }
+
+    #[test]
+    fn the_list_has_every_code_once_with_a_meaning_and_what_to_do() {
+        // The serial form names all codes where it meets one that it does not know.
+        let error = serde_json::from_str::<Reason>(r#"{"code": "?"}"#).unwrap_err().to_string();
+        let mut known: Vec<&str> = error.split('`').skip(3).step_by(2).collect();
+        let mut listed: Vec<&str> = Reason::CODES.iter().map(|(code, ..)| *code).collect();
+        known.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(listed, known, "{error}");
+        assert!(listed.len() <= 40, "a list that nobody can know by heart");
+        for (code, meaning, to_do) in Reason::CODES {
+            for text in [meaning, to_do] {
+                assert!(text.len() > 4 && text.ends_with('.'), "{code}: {text:?}");
+                assert!(!text.contains(['|', '\n']), "{code}: {text:?} breaks its table");
+            }
         }
     }
 }
