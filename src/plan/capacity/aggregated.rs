@@ -96,10 +96,8 @@ impl<'a> AggregatedModel<'a> {
             self.demand.dispersion,
             ttft.get() - steady.iteration,
         );
-        let itl = Outcome {
-            late: self.slow(steady, rate / engines, self.itl.get()),
-            utilisation: steady.utilisation,
-        };
+        let slow = self.slow(steady, rate / engines, self.itl.get());
+        let itl = Outcome::by_chance(slow, steady.utilisation);
         AggregatedOutcome { ttft: first, itl, no_room: steady.no_room }
     }
 
@@ -151,11 +149,6 @@ impl<'a> AggregatedModel<'a> {
     pub(crate) fn alone(&self, late: f64) -> (f64, f64) {
         let iteration = self.decode(0.0).itl(1.0);
         (self.prefill(0.0).quantile_alone(late) + iteration, iteration)
-    }
-
-    /// The share of requests whose first token is late on an engine of their own.
-    pub(crate) fn late_alone(&self, ttft: Millis) -> f64 {
-        self.prefill(0.0).late_alone(ttft.get() - self.decode(0.0).itl(1.0))
     }
 
     /// Mean tokens of context of a running sequence.

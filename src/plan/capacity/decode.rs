@@ -201,7 +201,7 @@ impl<'a> DecodeModel<'a> {
         let Some(on_target) = self.on_target else {
             // Every request is late whatever the size; the utilisation still tells what drowns.
             let out = self.state(engines, rate, idc).map_or(Outcome::overloaded(1.0), |state| {
-                Outcome { late: 1.0, utilisation: state.load / self.fastest(most) }
+                Outcome::overloaded(state.load / self.fastest(most))
             });
             return (out, 0.0);
         };
@@ -215,7 +215,7 @@ impl<'a> DecodeModel<'a> {
         } else {
             normal_tail(self.deviations(state, on_target - 1.0) / self.averaged())
         };
-        (Outcome { late: slow, utilisation }, self.no_room(state))
+        (Outcome::by_chance(slow, utilisation), self.no_room(state))
     }
 
     /// The most tokens per ms that a batch of at most `most` makes.

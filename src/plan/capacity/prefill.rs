@@ -1,7 +1,7 @@
 //! Time to first token of a prefill pool.
 
 use super::lengths::shares;
-use super::{MAX_UTILISATION, Outcome, quantile};
+use super::{MAX_UTILISATION, Outcome, planned, quantile};
 use crate::forecast::Lengths;
 use crate::profile::PrefillCurve;
 use crate::spec::EngineLimits;
@@ -85,7 +85,8 @@ impl PrefillModel {
             return Outcome::overloaded(utilisation);
         }
         let wait = self.wait(engines, rate, idc);
-        Outcome { late: self.late_after(wait, budget), utilisation }
+        let (late, planned) = self.late_after(wait, budget);
+        Outcome { late, planned, utilisation }
     }
 
     /// The time within which all but `late` of the requests are served, ms; infinite where the
@@ -97,12 +98,12 @@ impl PrefillModel {
         let wait = self.wait(engines, rate, idc);
         let longest = self.prompts.iter().map(|p| p.alone).fold(0.0, f64::max);
         let limit = longest + 2.0 * self.full_pass + 30.0 / wait.decay.max(1e-9);
-        quantile(late, limit, |t| self.late_after(wait, t))
+        quantile(late, limit, |t| self.late_after(wait, t).0)
     }
 
     /// The share of prompts that take longer than `budget` ms on an engine of their own: what no
     /// number of replicas can mend.
-    pub(crate) fn late_alone(&self, budget: f64) -> f64 {
+    fn late_alone(&self, budget: f64) -> f64 {
         self.prompts.iter().filter(|p| p.alone > budget).map(|p| p.weight).sum()
     }
 
@@ -178,25 +179,32 @@ impl PrefillModel {
     }
 
     /// The share of requests that take longer than `budget` ms: those that are late even alone, and
-    /// those behind others, whose pass ends up to one pass after their own part of it.
+    /// those behind others, whose pass ends up to one pass after their own part of it. Also the
+    /// share to plan with: length by length with the reserve of [`planned`], which only those need
+    /// that are late for chance, so that it is monotone wherever the first share is.
     ///
     /// How long that pass is: a full one where `budget` leaves room for several. Else a request is
     /// late after two (the one under way at its arrival and its own), so that half of `budget` would
     /// do; simulated queues (1 to 4 engines, loads of 50 to 90 %, budgets of 1 to 1.6 full passes)
     /// lie between that and [`PASS_SHARE`].
-    fn late_after(&self, wait: Wait, budget: f64) -> f64 {
+    fn late_after(&self, wait: Wait, budget: f64) -> (f64, f64) {
         let pass = self.full_pass.min(PASS_SHARE * budget.max(0.0));
-        let late = self.mean(|p| {
-            if p.alone > budget {
-                return 1.0;
-            }
-            let spread = [0.125, 0.375, 0.625, 0.875];
-            let behind: f64 = spread
-                .iter()
-                .map(|u| (-wait.decay * (budget - p.added - u * pass).max(0.0)).exp())
-                .sum();
-            wait.busy * behind / 4.0
-        });
-        late.min(1.0)
+        let (mut late, mut to_plan) = (0.0, 0.0);
+        for p in &self.prompts {
+            let (one, reserved) = if p.alone > budget {
+                (1.0, 1.0)
+            } else {
+                let spread = [0.125, 0.375, 0.625, 0.875];
+                let behind: f64 = spread
+                    .iter()
+                    .map(|u| (-wait.decay * (budget - p.added - u * pass).max(0.0)).exp())
+                    .sum();
+                let one = wait.busy * behind / 4.0;
+                (one, planned(one))
+            };
+            late += p.weight * one;
+            to_plan += p.weight * reserved;
+        }
+        (late.min(1.0), to_plan.min(1.0))
     }
 }

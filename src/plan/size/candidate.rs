@@ -2,18 +2,13 @@
 
 use super::{Bound, ExpectedMean, IfOnly, Latency, SizePool, Verdict};
 use crate::forecast::Demand;
-use crate::plan::capacity::{AggregatedModel, DecodeModel, MAX_UTILISATION, PrefillModel};
+use crate::plan::capacity::{AggregatedModel, DecodeModel, MAX_UTILISATION, PrefillModel, planned};
 use crate::spec::Sla;
 use crate::units::{Millis, Percentile, Replicas, Role, Share};
 
 /// The most replicas that a search goes up to. Ten times the largest fleet that one DGD has been
 /// reported with; without a limit a slip of a unit in the load would run on for ever.
 pub(super) const MOST_REPLICAS: u32 = 10_000;
-
-/// How much of the share that may be late for chance is planned with. Among the tens of thousands
-/// of requests of half an hour the late ones come in bursts, and their share scatters by about a
-/// fifth. More would cost GPUs in quiet times, less breaks every second half hour at the edge.
-const PLANNED: f64 = 0.8;
 
 /// The allowed shares of late requests: of both targets together, and of each alone.
 #[derive(Clone, Copy, Debug)]
@@ -34,46 +29,82 @@ impl Allowed {
         }
     }
 
-    /// What is planned with where the share `alone` is late in TTFT whatever the size: no reserve
-    /// for chance can be had from that.
-    pub(super) fn with_reserve(self, alone: f64) -> Self {
-        let part = |allowed: f64, sure: f64| sure + PLANNED * (allowed - sure).max(0.0);
-        Self {
-            both: part(self.both, alone),
-            ttft: part(self.ttft, alone),
-            itl: part(self.itl, 0.0),
-        }
+    /// The share `late` of each latency and of both.
+    fn all(late: f64) -> Self {
+        Self { both: late, ttft: late, itl: late }
     }
 
-    /// No less than this share of either latency.
-    pub(super) fn or_more(self, late: Share) -> Self {
-        let late = late.get();
-        Self { both: self.both.max(late), ttft: self.ttft.max(late), itl: self.itl.max(late) }
+    /// Whether these shares of TTFT, ITL and both are not too many.
+    fn allows(self, ttft: f64, itl: f64, both: f64) -> bool {
+        ttft <= self.ttft && itl <= self.itl && both <= self.both
     }
 
     fn ttft_alone(self) -> f64 {
         self.both.min(self.ttft)
     }
+}
 
-    fn itl_alone(self) -> f64 {
-        self.both.min(self.itl)
+/// What sizes are to keep.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Goal {
+    /// Shares as they are expected.
+    Expected(Allowed),
+    /// Shares with the reserve for chance; or, as they are expected, no more than `level` of
+    /// each.
+    Planned {
+        /// What is promised.
+        promised: Allowed,
+        /// 0 adds nothing.
+        level: f64,
+    },
+}
+
+impl Goal {
+    /// Whether pools with these effects keep it together.
+    pub(super) fn is_kept(self, effects: &[Effect]) -> bool {
+        match self {
+            Self::Expected(allowed) => within(allowed, effects.iter().map(|e| e.late)),
+            Self::Planned { promised, level } => {
+                within(promised, effects.iter().map(|e| e.planned))
+                    || level > 0.0 && within(Allowed::all(level), effects.iter().map(|e| e.late))
+            }
+        }
+    }
+}
+
+/// Whether pools that make these requests late stay within what is allowed together.
+fn within(allowed: Allowed, pools: impl Iterator<Item = Late> + Clone) -> bool {
+    let both = 1.0 - pools.clone().map(Late::good).product::<f64>();
+    pools.into_iter().all(|late| allowed.allows(late.ttft, late.itl, both))
+}
+
+/// The shares of requests that one pool makes late.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Late {
+    pub(super) ttft: f64,
+    pub(super) itl: f64,
+}
+
+impl Late {
+    pub(super) fn good(self) -> f64 {
+        (1.0 - self.ttft) * (1.0 - self.itl)
     }
 }
 
 /// What one pool does at a given size.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Effect {
-    /// Share late in TTFT by this pool.
-    pub(super) ttft: f64,
-    /// Share late in ITL by this pool.
-    pub(super) itl: f64,
+    /// What is expected.
+    pub(super) late: Late,
+    /// The same with the reserve for chance.
+    pub(super) planned: Late,
     pub(super) utilisation: f64,
     pub(super) bound: Bound,
 }
 
 impl Effect {
     pub(super) fn good(self) -> f64 {
-        (1.0 - self.ttft) * (1.0 - self.itl)
+        self.late.good()
     }
 }
 
@@ -125,15 +156,16 @@ impl<'a> Candidate<'a> {
         let engines = f64::from(replicas);
         if replicas == 0 {
             let late = if self.rate > 0.0 { 1.0 } else { 0.0 };
-            return Effect { ttft: late, itl: 0.0, utilisation: late, bound: Bound::Min };
+            let all = Late { ttft: late, itl: 0.0 };
+            return Effect { late: all, planned: all, utilisation: late, bound: Bound::Min };
         }
         match &self.model {
             Model::Prefill(model) => {
                 let budget = self.sla.ttft.get() - first_step;
                 let out = model.late(engines, self.rate, self.dispersion, budget);
                 Effect {
-                    ttft: out.late,
-                    itl: 0.0,
+                    late: Late { ttft: out.late, itl: 0.0 },
+                    planned: Late { ttft: out.planned, itl: 0.0 },
                     utilisation: out.utilisation,
                     bound: Bound::TtftWait,
                 }
@@ -141,11 +173,15 @@ impl<'a> Candidate<'a> {
             Model::Decode(model) => {
                 let (out, no_room) = model.late(engines, self.rate, self.dispersion);
                 let bound = if no_room > out.late { Bound::Room } else { Bound::ItlBatch };
-                Effect { ttft: no_room, itl: out.late, utilisation: out.utilisation, bound }
+                Effect {
+                    late: Late { ttft: no_room, itl: out.late },
+                    planned: Late { ttft: planned(no_room), itl: out.planned },
+                    utilisation: out.utilisation,
+                    bound,
+                }
             }
             Model::Aggregated(model) => {
                 let out = model.late(engines, self.rate, self.sla.ttft);
-                let ttft = out.ttft.late.max(out.no_room);
                 let bound = if out.no_room > out.itl.late.max(out.ttft.late) {
                     Bound::Room
                 } else if out.ttft.late > out.itl.late {
@@ -153,9 +189,11 @@ impl<'a> Candidate<'a> {
                 } else {
                     Bound::ItlBatch
                 };
+                let ttft = out.ttft.late.max(out.no_room);
+                let to_plan = out.ttft.planned.max(planned(out.no_room));
                 Effect {
-                    ttft,
-                    itl: out.itl.late,
+                    late: Late { ttft, itl: out.itl.late },
+                    planned: Late { ttft: to_plan, itl: out.itl.planned },
                     utilisation: out.ttft.utilisation.max(out.itl.utilisation),
                     bound,
                 }
@@ -176,14 +214,10 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// The fewest replicas that alone stay within the allowance; `None` above the search limit.
-    pub(super) fn fewest(&self, allowed: Allowed, first_step: f64) -> Option<u32> {
-        fewest_from(self.lowest(), MOST_REPLICAS, |n| {
-            let e = self.effect(n, first_step);
-            e.ttft <= allowed.ttft_alone()
-                && e.itl <= allowed.itl_alone()
-                && 1.0 - e.good() <= allowed.both
-        })
+    /// The fewest replicas that alone keep the goal; `None` above the search limit.
+    pub(super) fn fewest(&self, goal: Goal, first_step: f64) -> Option<u32> {
+        let kept = |n| goal.is_kept(&[self.effect(n, first_step)]);
+        fewest_from(self.lowest(), MOST_REPLICAS, kept)
     }
 
     /// The fewest replicas at which the pool has a steady state at all: within its utilisation
@@ -282,15 +316,6 @@ impl<'a> Candidate<'a> {
             let at_most = Share::new(engines / (engines + 1.0))?;
             Some(IfOnly::Load { role, replicas, at_most })
         })
-    }
-
-    /// The share of requests that are late in TTFT even on engines of their own.
-    pub(super) fn late_alone(&self, first_step: f64) -> f64 {
-        match &self.model {
-            Model::Prefill(model) => model.late_alone(self.sla.ttft.get() - first_step),
-            Model::Decode(_) => 0.0,
-            Model::Aggregated(model) => model.late_alone(self.sla.ttft),
-        }
     }
 
     /// What no number of replicas can mend.

@@ -14,7 +14,7 @@ use crate::units::{Gpus, Millis, Replicas, Role, Share};
 
 pub(super) use alternatives::alternatives;
 pub use alternatives::{Alternative, IfOnly};
-use candidate::{Allowed, Candidate};
+use candidate::{Allowed, Candidate, Goal};
 use search::{
     fewest_together, first_step, gpus, is_kept, joint, least_bad, shortest_first_step, within,
 };
@@ -175,8 +175,7 @@ pub fn size_level(
     let wanted = if hopeless.is_some() {
         None
     } else {
-        let alone = candidates.iter().map(|c| c.late_alone(best_step)).fold(0.0, f64::max);
-        fewest_together(&candidates, promised.with_reserve(alone).or_more(late))
+        fewest_together(&candidates, Goal::Planned { promised, level: late.get() })
     };
     let (wanted, counts, verdict) = match (wanted, hopeless) {
         (Some(wanted), _) if within(&candidates, &wanted, budget) => {
@@ -186,7 +185,7 @@ pub fn size_level(
             let needed = gpus(&candidates, &wanted);
             let counts = least_bad(&candidates, &wanted, budget);
             // Without the reserve for chance the promise may be kept all the same.
-            let kept = is_kept(&candidates, &counts, promised);
+            let kept = is_kept(&candidates, &counts, Goal::Expected(promised));
             (wanted, counts, if kept { Verdict::Kept } else { Verdict::LimitsTooTight { needed } })
         }
         (None, hopeless) => {
@@ -194,7 +193,10 @@ pub fn size_level(
             // both keeps the promise.
             let enough: Vec<u32> = candidates
                 .iter()
-                .map(|c| c.steady().max(c.fewest(promised, best_step).unwrap_or_default()))
+                .map(|c| {
+                    c.steady()
+                        .max(c.fewest(Goal::Expected(promised), best_step).unwrap_or_default())
+                })
                 .collect();
             let verdict = hopeless.unwrap_or(Verdict::LimitsTooTight { needed: Verdict::NO_SIZE });
             let counts = least_bad(&candidates, &enough, budget);
@@ -211,7 +213,7 @@ pub fn assess(pools: &[SizePool<'_>], counts: &[Replicas], sla: &Sla, demand: &D
     let candidates: Vec<Candidate<'_>> =
         pools.iter().map(|p| Candidate::new(*p, sla, demand)).collect();
     let counts: Vec<u32> = (0..pools.len()).map(|i| counts.get(i).map_or(0, |n| n.get())).collect();
-    let kept = is_kept(&candidates, &counts, Allowed::promised(sla));
+    let kept = is_kept(&candidates, &counts, Goal::Expected(Allowed::promised(sla)));
     let verdict = if kept { Verdict::Kept } else { Verdict::NotKept };
     describe(&candidates, &counts, None, verdict, demand)
 }

@@ -1,6 +1,6 @@
 //! The search for sizes that keep the promise together, within the limits.
 
-use super::candidate::{Allowed, Candidate, MOST_REPLICAS, fewest_from};
+use super::candidate::{Candidate, Effect, Goal, MOST_REPLICAS, fewest_from};
 use crate::units::{Gpus, Replicas};
 
 /// The decode iteration that the first token waits for in a fleet of these sizes, ms; 0 where no
@@ -14,20 +14,20 @@ pub(super) fn shortest_first_step(candidates: &[Candidate<'_>]) -> f64 {
     candidates.iter().find_map(|c| c.first_step(u32::MAX)).unwrap_or(0.0)
 }
 
-/// The cheapest sizes that keep the promise together; of equals those with the fewest late
+/// The cheapest sizes that keep the goal together; of equals those with the fewest late
 /// requests. `None` where none up to [`MOST_REPLICAS`] does.
 ///
 /// The pools cannot be sized one after the other: the late requests of both add up, and a larger
 /// decode pool steps faster, which leaves the prefill pool more of the TTFT. Each size of the second
 /// pool has its fewest of the first; the search ends where the second alone costs too much.
-pub(super) fn fewest_together(candidates: &[Candidate<'_>], allowed: Allowed) -> Option<Vec<u32>> {
+pub(super) fn fewest_together(candidates: &[Candidate<'_>], goal: Goal) -> Option<Vec<u32>> {
     let best_step = shortest_first_step(candidates);
     let least: Vec<u32> =
-        candidates.iter().map(|c| c.fewest(allowed, best_step)).collect::<Option<_>>()?;
+        candidates.iter().map(|c| c.fewest(goal, best_step)).collect::<Option<_>>()?;
     let ([first, second], [least_first, least_second]) = (candidates, &least[..]) else {
         return (candidates.len() == 1).then_some(least);
     };
-    let kept = |a: u32, b: u32| is_kept(candidates, &[a, b], allowed);
+    let kept = |a: u32, b: u32| is_kept(candidates, &[a, b], goal);
     let (each_first, each_second) = (first.gpus_per_replica(), second.gpus_per_replica());
     let total = |a: u32, b: u32| {
         u64::from(a) * u64::from(each_first) + u64::from(b) * u64::from(each_second)
@@ -55,18 +55,12 @@ pub(super) fn fewest_together(candidates: &[Candidate<'_>], allowed: Allowed) ->
     best.map(|(_, _, counts)| counts.to_vec())
 }
 
-/// Whether no more requests are late than allowed.
-pub(super) fn is_kept(candidates: &[Candidate<'_>], counts: &[u32], allowed: Allowed) -> bool {
+/// Whether fleets of these sizes keep the goal.
+pub(super) fn is_kept(candidates: &[Candidate<'_>], counts: &[u32], goal: Goal) -> bool {
     let step = first_step(candidates, counts);
-    let mut good = 1.0;
-    for (c, n) in candidates.iter().zip(counts) {
-        let e = c.effect(*n, step);
-        if e.ttft > allowed.ttft || e.itl > allowed.itl {
-            return false;
-        }
-        good *= e.good();
-    }
-    1.0 - good <= allowed.both
+    let effects: Vec<Effect> =
+        candidates.iter().zip(counts).map(|(c, n)| c.effect(*n, step)).collect();
+    goal.is_kept(&effects)
 }
 
 /// Share of requests that are good with these sizes.
