@@ -58,13 +58,13 @@ pub fn decode_traffic(
     };
 
     let mean = |mean, count| rows.over(mean, count);
-    let seconds = |s: f64| Millis::new(s * 1e3);
+    let seconds = |s: f64| Millis::new(believed(s)? * 1e3);
     let Question { window, percentile } = *question;
     let traffic = Traffic {
         window,
-        arrivals: frontend.pass(rows.arrivals(), PerSecond::new),
-        isl: frontend.pass(mean(Part::IslMean, Part::IslCount), Tokens::new),
-        osl: frontend.pass(mean(Part::OslMean, Part::OslCount), Tokens::new),
+        arrivals: frontend.pass(rows.arrivals(), |x| PerSecond::new(believed(x)?)),
+        isl: frontend.pass(mean(Part::IslMean, Part::IslCount), |x| Tokens::new(believed(x)?)),
+        osl: frontend.pass(mean(Part::OslMean, Part::OslCount), |x| Tokens::new(believed(x)?)),
         ttft: LatencySignals {
             mean: frontend.pass(mean(Part::TtftMean, Part::TtftCount), seconds),
             quantile: frontend.pass(mean(Part::TtftQuantile, Part::TtftCount), seconds),
@@ -81,6 +81,14 @@ pub fn decode_traffic(
         kv_usage: worker.pass(rows.value(Part::KvUsage), fraction),
     };
     (traffic, progress)
+}
+
+/// The most requests or seconds, and the longest request, that are believed: as `spec` has it for a
+/// stated load. Beyond, a counter is broken, and a fleet must not follow it.
+const MOST: f64 = 1e9;
+
+fn believed(x: f64) -> Option<f64> {
+    (x <= MOST).then_some(x)
 }
 
 fn count_of(x: f64) -> Option<f64> {
