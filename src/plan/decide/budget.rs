@@ -30,12 +30,15 @@ pub(super) fn keep_budget(
     }
     for i in 0..pools.len() {
         let Some((from, wanted)) = growth(&pools[i]) else { continue };
-        let mut to = wanted;
-        while to > from && asked(input, &pools) > budget {
-            to = to.minus_one();
-            pools[i].target = Some(to);
-            pools[i].reason = Reason::WaitsForRoom { wanted };
+        if asked(input, &pools) <= budget {
+            continue;
         }
+        // What the others leave, in whole replicas.
+        pools[i].target = Some(Replicas::default());
+        let left = budget.get().saturating_sub(asked(input, &pools).get());
+        let room = left / input.pools[i].gpus_per_replica.get().max(1);
+        pools[i].target = Some(Replicas::new(room.clamp(from.get(), wanted.get())));
+        pools[i].reason = Reason::WaitsForRoom { wanted };
     }
     while let Some((i, to)) = cut(input, &pools, sizing, budget) {
         pools[i].target = Some(to);
