@@ -221,11 +221,11 @@ impl<'a> Candidate<'a> {
     }
 
     /// The fewest replicas at which the pool has a steady state at all: within its utilisation
-    /// limit.
-    pub(super) fn steady(&self) -> u32 {
-        let lowest = self.lowest();
-        fewest_from(lowest, MOST_REPLICAS, |n| self.effect(n, 0.0).utilisation <= MAX_UTILISATION)
-            .unwrap_or(lowest)
+    /// limit; `None` above the search limit.
+    pub(super) fn steady(&self) -> Option<u32> {
+        fewest_from(self.lowest(), MOST_REPLICAS, |n| {
+            self.effect(n, 0.0).utilisation <= MAX_UTILISATION
+        })
     }
 
     /// GPUs of one replica, at least 1.
@@ -234,7 +234,7 @@ impl<'a> Candidate<'a> {
     }
 
     /// The fewest replicas worth looking at: the minimum, and one where there is any load.
-    fn lowest(&self) -> u32 {
+    pub(super) fn lowest(&self) -> u32 {
         let min = self.pool.min.get();
         if self.rate > 0.0 { min.max(1) } else { min }
     }

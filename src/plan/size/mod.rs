@@ -14,7 +14,7 @@ use crate::units::{Gpus, Millis, Replicas, Role, Share};
 
 pub(super) use alternatives::alternatives;
 pub use alternatives::{Alternative, IfOnly};
-use candidate::{Allowed, Candidate, Goal};
+use candidate::{Allowed, Candidate, Goal, MOST_REPLICAS};
 use search::{
     fewest_together, first_step, gpus, is_kept, joint, least_bad, shortest_first_step, within,
 };
@@ -190,12 +190,15 @@ pub fn size_level(
         }
         (None, hopeless) => {
             // Keep the engines from drowning, and what a pool can keep by itself, since no size of
-            // both keeps the promise.
+            // both keeps the promise. Where none is enough, all that the limits allow is least bad,
+            // but for requests that no engine takes.
+            let too_large = matches!(hopeless, Some(Verdict::DoesNotFit { .. }));
             let enough: Vec<u32> = candidates
                 .iter()
                 .map(|c| {
-                    c.steady()
-                        .max(c.fewest(Goal::Expected(promised), best_step).unwrap_or_default())
+                    let most = if too_large { 0 } else { MOST_REPLICAS }.max(c.lowest());
+                    let alone = c.fewest(Goal::Expected(promised), best_step).unwrap_or_default();
+                    c.steady().unwrap_or(most).max(alone)
                 })
                 .collect();
             let verdict = hopeless.unwrap_or(Verdict::LimitsTooTight { needed: Verdict::NO_SIZE });

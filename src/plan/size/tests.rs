@@ -299,3 +299,18 @@ fn only_a_pool_that_the_budget_cuts_is_bound_by_it() {
         [Bound::Budget, Bound::Min]
     );
 }
+
+#[test]
+fn a_load_beyond_any_fleet_takes_all_that_the_limits_allow_and_not_the_minimum() {
+    let engine = engine(library::DEFAULT);
+    for rps in [1e5, 1e7, 1e9, 1e300] {
+        let demand = steady(rps, 3000.0, 150.0);
+        for ttft in [500.0, 30.0] {
+            let sized = size(&pools(&engine), &sla(ttft, 50.0), &demand, Some(Gpus::new(64)));
+            assert!(sized.total_gpus.get() >= 63, "{rps}/s: {sized:?}");
+            let all = pools(&engine).map(|p| SizePool { max: Some(Replicas::new(9)), ..p });
+            let sized = size(&all, &sla(ttft, 50.0), &demand, None);
+            assert_eq!(counts(&sized), [9, 9], "{rps}/s");
+        }
+    }
+}
