@@ -8,11 +8,16 @@ use serde_json::{Value, json};
 
 use crate::{Done, PROFILE, command};
 
-const DISAGG: &str = include_str!("../../examples/sessions/disagg.jsonl");
-const AGG: &str = include_str!("../../examples/sessions/agg.jsonl");
+pub(crate) const DISAGG: &str = include_str!("../../examples/sessions/disagg.jsonl");
+pub(crate) const AGG: &str = include_str!("../../examples/sessions/agg.jsonl");
 
 /// All lines at once; what was printed is one JSON object a line.
-fn decide(args: &[&str], lines: &str) -> (Done, Vec<Value>) {
+pub(crate) fn decide(args: &[&str], lines: &str) -> (Done, Vec<Value>) {
+    decide_bytes(args, lines.as_bytes())
+}
+
+/// The same with lines that need not be text.
+pub(crate) fn decide_bytes(args: &[&str], lines: &[u8]) -> (Done, Vec<Value>) {
     let mut child = command(&[&["decide"], args].concat())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -22,7 +27,7 @@ fn decide(args: &[&str], lines: &str) -> (Done, Vec<Value>) {
     let mut input = child.stdin.take().unwrap();
     let lines = lines.to_owned();
     // It may have ended before the last line: on the first one that it cannot read.
-    let writer = std::thread::spawn(move || drop(input.write_all(lines.as_bytes())));
+    let writer = std::thread::spawn(move || drop(input.write_all(&lines)));
     let done = Done::of(child.wait_with_output().unwrap());
     writer.join().unwrap();
     let answers = done.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -30,7 +35,7 @@ fn decide(args: &[&str], lines: &str) -> (Done, Vec<Value>) {
 }
 
 /// A session that ends well; its answers.
-fn answers(args: &[&str], lines: &str) -> Vec<Value> {
+pub(crate) fn answers(args: &[&str], lines: &str) -> Vec<Value> {
     let (done, answers) = decide(args, lines);
     assert_eq!((done.code, done.err.as_str()), (0, ""), "{}", done.out);
     answers

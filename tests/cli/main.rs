@@ -5,6 +5,7 @@
 mod bad_input;
 mod compat;
 mod decide;
+mod decide_mad;
 mod predict;
 mod rest;
 mod simulate;
@@ -16,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// What a command left behind.
-struct Done {
+pub(crate) struct Done {
     code: i32,
     out: String,
     err: String,
