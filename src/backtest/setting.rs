@@ -26,6 +26,8 @@ pub struct Setting {
 pub struct PoolSetting {
     /// What profiling says of one engine: the coarse table, not the simulation's truth.
     pub engine: EngineProfile,
+    /// Whether that is of such an engine, and not of another one that stands in for it.
+    pub measured: bool,
     /// What one engine may take on.
     pub limits: EngineLimits,
     /// GPUs of one replica.
@@ -60,7 +62,7 @@ impl Setting {
                 min: pool.min,
                 max: pool.max,
                 startup: pool.startup,
-                measured: true,
+                measured: pool.measured,
             })
             .collect()
     }

@@ -135,6 +135,7 @@ impl Fleet {
             .map(|p| {
                 let setting = PoolSetting {
                     engine: p.engine.clone(),
+                    measured: true,
                     limits: p.pool.limits,
                     gpus: p.gpus,
                     min: p.pool.min,

@@ -28,15 +28,20 @@ pub(super) fn of_run(config: &Config) -> Vec<Need> {
         let how = "give `pools.prefill` and `pools.decode`, or `pools.aggregated`";
         needs.push(need("pools to scale", how));
     }
-    for (role, pool) in &config.pools {
-        if pool.profile.is_none() {
-            needs.push(Need {
-                what: format!("the profiling data of the {role} pool"),
-                how: format!("give `pools.{role}.profile`: a directory, a file or a shipped name"),
-            });
-        }
-    }
     needs
+}
+
+/// What to say of pools without profiling data, where there are any: they are planned for.
+pub(super) fn without_profile(config: &Config) -> Option<String> {
+    let without = config.pools.iter().filter(|(_, pool)| pool.profile.is_none());
+    let roles: Vec<&str> = without.map(|(role, _)| role.as_str()).collect();
+    (!roles.is_empty()).then(|| {
+        format!(
+            "no profile of {}: sized by latencies and KV memory until traffic has shown what an \
+             engine does, which takes some minutes; `pools.*.profile` gives one",
+            roles.join(" and ")
+        )
+    })
 }
 
 /// Refuses a budget that does not hold the fewest replicas of the pools: each one's `min` with the

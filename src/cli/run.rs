@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 use super::exit::{CliError, Exit};
 use super::files;
 use super::needs::{self, Need};
-use crate::profile::EngineProfile;
+use crate::profile::{EngineProfile, library};
 use crate::prometheus::Endpoint;
 use crate::run::{RunError, Setup};
 use crate::spec::{Config, Mode, PrometheusSource};
@@ -39,6 +39,9 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
     }
     let setup = setup(config, args)?;
     start_log(&args.log)?;
+    if let Some(text) = needs::without_profile(&setup.config) {
+        tracing::warn!("{text}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -73,15 +76,16 @@ fn setup(config: Config, args: &Args) -> Result<Setup, CliError> {
     let prometheus = endpoint(source);
     let mut engines = BTreeMap::new();
     for (role, pool) in &config.pools {
-        if let Some(name) = pool.profile.as_deref() {
-            engines.insert(*role, files::profile_of(*role, name)?);
-        }
+        // Without one of its own a pool begins with that of another engine, and learns.
+        let name = pool.profile.as_deref().unwrap_or(library::DEFAULT);
+        engines.insert(*role, files::profile_of(*role, name)?);
     }
     needs::check_budget(
         config.budget,
         config.pools.iter().map(|(role, pool)| {
             let engine = engines.get(role);
-            (pool.min, pool.gpus(engine.and_then(EngineProfile::gpus_per_engine)))
+            let own = engine.filter(|_| pool.profile.is_some());
+            (pool.min, pool.gpus(own.and_then(EngineProfile::gpus_per_engine)))
         }),
     )?;
     Ok(Setup { config, target, prometheus, engines, context: args.context.clone() })

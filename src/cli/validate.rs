@@ -60,5 +60,8 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
     for need in needs::of_run(&config) {
         line(format!("`run` will need {}: {}", need.what, need.how));
     }
+    if let Some(text) = needs::without_profile(&config) {
+        line(format!("`run` will have {text}"));
+    }
     say(&out)
 }

@@ -232,7 +232,8 @@ impl Planner {
             if self.told_gpus.insert(*role, told) == Some(told) {
                 continue;
             }
-            let profile = self.engines.get(role).and_then(EngineProfile::gpus_per_engine);
+            let engine = self.engines.get(role).filter(|_| pool.profile.is_some());
+            let profile = engine.and_then(EngineProfile::gpus_per_engine);
             if let Some(text) = gpus::differ(*role, pool.gpus_per_replica, told, profile) {
                 self.metrics.error("kubernetes", "gpus_differ");
                 tracing::warn!("{text}");
@@ -247,7 +248,8 @@ impl Planner {
             .iter()
             .filter_map(|(role, pool)| {
                 let engine = self.engines.get(role)?;
-                let Pool { gpus_per_replica, min, max, limits, startup, .. } = pool;
+                let Pool { gpus_per_replica, min, max, limits, startup, profile, .. } = pool;
+                let measured = profile.is_some();
                 Some(PoolInput {
                     role: *role,
                     engine,
@@ -255,12 +257,12 @@ impl Planner {
                     gpus_per_replica: gpus::of(
                         *gpus_per_replica,
                         self.told_gpus.get(role).copied(),
-                        engine.gpus_per_engine(),
+                        engine.gpus_per_engine().filter(|_| measured),
                     ),
                     min: *min,
                     max: *max,
                     startup: *startup,
-                    measured: true,
+                    measured,
                 })
             })
             .collect()

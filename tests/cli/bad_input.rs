@@ -293,10 +293,6 @@ fn run_says_what_its_configuration_lacks() {
         (format!("{pools}{target}"), &["a Prometheus", "prometheus.url"]),
         (format!("{target}{prometheus}"), &["pools to scale"]),
         (
-            format!("pools: {{decode: {{}}}}\n{target}{prometheus}"),
-            &["profiling data of the decode pool", "pools.decode.profile"],
-        ),
-        (
             format!("pools: {{decode: {{profile: /no/such}}}}\n{target}{prometheus}"),
             &["profile of the decode pool", "/no/such"],
         ),

@@ -22,7 +22,7 @@ fn a_valid_file_is_summed_up() {
     }
     let (_kept, path) = file("pools.yaml", "pools: {decode: {}}\n");
     let text = planner(&["validate", &path]).ok();
-    assert!(text.contains("`run` will need the profiling data of the decode pool"), "{text}");
+    assert!(text.contains("`run` will have no profile of decode: sized by latencies"), "{text}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sla_planner::forecast::{Demand, DemandForecast, Horizon, Reading, Work};
+use sla_planner::forecast::{Demand, DemandForecast, Engine, Engines, Horizon, Reading};
 use sla_planner::observe::{Missing, Signal};
 use sla_planner::plan::compat::{Constant, Kalman};
 use sla_planner::units::{PerSecond, Timestamp, Tokens};
@@ -12,11 +12,14 @@ use super::fleet::{Dice, Fleet, INTERVAL, Seen, codes};
 /// What a late request costs by a promise of 95 % while nothing is late.
 const PRICE: f64 = 8.0;
 
+/// Fleets of any size, with a fifth of room for chance.
+const ANY: Engine = Engine { most: 0.0, used: 1.0 / 1.2 };
+
 const HORIZON: Horizon = Horizon {
     lead: Duration::from_secs(300),
     patience: Duration::from_millis(500),
     longest_hold: Duration::from_secs(4800),
-    room: Work { prefill: 1.2, decode: 1.2 },
+    engines: Engines { prefill: ANY, decode: ANY },
 };
 
 /// A forecast, fed once an interval.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use sla_planner::forecast::Demand;
-use sla_planner::plan::{Latency, SizePool, Sizing, Verdict, plan, size};
+use sla_planner::plan::{Correction, Latency, SizePool, Sizing, Verdict, plan, size};
 use sla_planner::profile::{Assumption, Axis, EngineProfile, Finding, Outside, lint};
 use sla_planner::spec::{EngineLimits, Sla};
 use sla_planner::units::{Gpus, Millis, PerSecond, Replicas, Role, Tokens};
@@ -22,6 +22,7 @@ fn pools(engine: &EngineProfile) -> [SizePool<'_>; 2] {
         gpus_per_replica: Gpus::new(1),
         min: Replicas::new(1),
         max: None,
+        correction: Correction::default(),
     })
 }
 

@@ -145,6 +145,7 @@ impl Fleet {
             min: Replicas::new(self.min),
             max: self.max.map(Replicas::new),
             startup: self.startup,
+            measured: true,
         };
         PlanInput {
             now: self.now,

@@ -8,7 +8,8 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use sla_planner::observe::{
-    Inventory, LatencySignals, Missing, Observation, PoolInventory, Signal, StuckReplica, Traffic,
+    Inventory, LatencySignals, Missing, Observation, PoolInventory, ReplicaStart, Signal,
+    StuckReplica, Traffic,
 };
 use sla_planner::plan::{PlanInput, PoolInput};
 use sla_planner::profile::{EngineProfile, library};
@@ -58,6 +59,7 @@ impl Setup {
             min: Replicas::new(p.min),
             max: p.max.map(Replicas::new),
             startup: self.startup,
+            measured: true,
         });
         PlanInput {
             now,
@@ -206,6 +208,15 @@ impl Tick {
                             name: format!("pod-{i}"),
                             why: "Unschedulable".to_owned(),
                             age: Duration::from_secs(9000),
+                            no_place: i % 2 == 0,
+                        })
+                        .collect(),
+                    // Some of those that start hang, and some of the others just came up.
+                    starts: (0..n.min(20))
+                        .map(|i| ReplicaStart {
+                            name: format!("pod-{i}"),
+                            asked: now.minus(Duration::from_secs(u64::from(i) * 90)),
+                            ready: (i >= *start).then_some(now),
                         })
                         .collect(),
                 };

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sla_planner::forecast::{Band, Demand, Lengths, Work};
-use sla_planner::plan::{SizePool, Sizing, Verdict, size};
+use sla_planner::plan::{Correction, SizePool, Sizing, Verdict, size};
 use sla_planner::profile::EngineProfile;
 use sla_planner::spec::Sla;
 use sla_planner::units::{Gpus, Millis, Replicas, Tokens};
@@ -19,6 +19,7 @@ fn pools<'a>(setup: &Setup, engine: &'a EngineProfile) -> Vec<SizePool<'a>> {
         gpus_per_replica: Gpus::new(p.gpus),
         min: Replicas::new(p.min),
         max: None,
+        correction: Correction::default(),
     };
     setup.pools.iter().map(pool).collect()
 }

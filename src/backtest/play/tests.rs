@@ -36,6 +36,7 @@ fn case(startup: u64, percentile: f64) -> Case {
     let setting = || PoolSetting {
         engine: engine.clone(),
         limits,
+        measured: true,
         gpus: Gpus::new(1),
         min: Replicas::new(1),
         max: None,
@@ -173,4 +174,38 @@ fn what_cannot_be_played_is_refused() {
 fn the_names_of_our_own_are_kept_from_the_rivals() {
     let own: Vec<&str> = OWN.iter().map(|(name, _)| *name).collect();
     assert_eq!(own, crate::backtest::policy::RESERVED);
+}
+
+/// A day of an hour: one swing, and noise.
+const HOUR: &str = "diurnal:rps=20,amplitude=0.6,period=60m,isl=2000,osl=150,for=90m";
+
+#[test]
+fn engines_slower_than_their_profile_are_found_out_and_paid_for() {
+    let mut case = case(60, 95.0);
+    let slower = TruthOptions { prefill_factor: 2.2, decode_factor: 1.6, ..Default::default() };
+    let engine = library::get(library::DEFAULT).unwrap();
+    let truth = Arc::new(EngineTruth::new(&engine, EngineLimits::default(), slower));
+    for pool in case.sim.pools.values_mut() {
+        pool.truth = truth.clone();
+    }
+    let ran = played(&case, "ours", HOUR).ran;
+    assert!(ran.score.attainment > 95.0, "{:?}", ran.score);
+    let best = played(&case, "static-best", HOUR).ran;
+    assert!(ran.score.gpu_hours < 1.6 * best.score.gpu_hours, "{:?} {:?}", ran.score, best.score);
+}
+
+#[test]
+fn without_a_profile_the_promise_is_kept_after_some_minutes_of_traffic() {
+    let mut case = case(60, 95.0);
+    let other = library::get("aic_qwen3-32b_h200_vllm_tp2").unwrap();
+    let truth =
+        Arc::new(EngineTruth::new(&other, EngineLimits::default(), TruthOptions::default()));
+    for pool in case.sim.pools.values_mut() {
+        pool.truth = truth.clone();
+    }
+    case.setting.pools.values_mut().for_each(|pool| pool.measured = false);
+    let ran = played(&case, "ours", HOUR).ran;
+    assert!(ran.score.attainment > 90.0, "{:?}", ran.score);
+    let best = played(&case, "static-best", HOUR).ran;
+    assert!(ran.score.gpu_hours < 2.0 * best.score.gpu_hours, "{:?} {:?}", ran.score, best.score);
 }

@@ -15,6 +15,7 @@ fn setting(roles: &[Role]) -> Setting {
     let pool = || PoolSetting {
         engine: library::get(library::DEFAULT).unwrap(),
         limits: EngineLimits::default(),
+        measured: true,
         gpus: Gpus::new(1),
         min: Replicas::new(1),
         max: Some(Replicas::new(50)),

@@ -83,6 +83,7 @@ impl Agreed {
             let InitPool { role, gpus, min, max, initial } = *pool;
             let setting = PoolSetting {
                 engine: engine.clone(),
+                measured: true,
                 limits: init.limits,
                 gpus,
                 min,
