@@ -126,7 +126,7 @@ fn d06_w03_every_way_not_to_answer_holds() {
 fn d08_a_mean_is_of_all_requests_and_an_idle_frontend_has_none() {
     // The rival averages the averages: 10,000 requests at 0.1 s and 10 at 5 s are 2,550 ms, and NaN
     // where a third frontend is idle. True are 104.9 ms. We ask for the ratio of two sums, in which
-    // an idle frontend is 0 in both (`tests/cluster/metrics.rs` asks a real Prometheus).
+    // an idle frontend is 0 in both; `tests/cluster/metrics.rs` asks a real Prometheus for it.
     let selector = Selector { dynamo_namespace: "llm-chat".to_owned(), model: None };
     let text = part_query(Part::TtftMean, &selector, &question());
     let (above, below) = text.split_once(" / ").unwrap();
@@ -134,18 +134,7 @@ fn d08_a_mean_is_of_all_requests_and_an_idle_frontend_has_none() {
         assert!(part.starts_with("sum(") && part.contains(series), "{text}");
         assert_eq!(part.matches('(').count(), part.matches(')').count(), "{text}");
     }
-    // And what comes of it: the numbers of the three frontends, by their rates over 180 s.
-    let of = [(10_000.0, 1000.0), (10.0, 50.0), (0.0, 0.0)];
-    let (sum, count) = of.iter().fold((0.0, 0.0), |(s, n), (count, sum)| (s + sum, n + count));
-    let seconds = (sum / 180.0) / (count / 180.0);
-    let traffic = read(&body(&[
-        (Part::TtftMean, &format!("{seconds}")),
-        (Part::TtftCount, &format!("{}", count / 180.0)),
-        (Part::FrontendNow, "1699999998"),
-        (Part::Samples, "36"),
-        (Part::Arrivals, &format!("{}", count / 180.0)),
-    ]));
-    assert!((traffic.ttft.mean.fresh().unwrap().get() - 104.9).abs() < 0.05, "{traffic:?}");
+    assert!(!text.contains("avg"), "{text}");
 }
 
 #[test]

@@ -22,6 +22,9 @@
 //! | I11 | a restart, or half of the writes, ends at the same counts or at safer ones | `ends` |
 //! | I12 | a mad input gives a reason and no panic, and moves nothing | `mad`, `tests/cli/decide` |
 //!
+//! I2 counts what is asked for: replicas that start are in it, those that drain are not asked for any
+//! more. I7 speaks of the hold of the configuration, not of the start-up time.
+//!
 //! The referee ([`sla_planner::check`]) judges every decision as well; the properties here do not ask
 //! it, so that the two can disagree.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
