@@ -5,7 +5,7 @@ use sla_planner::forecast::{Band, Demand, Lengths, Work};
 use sla_planner::plan::{Correction, SizePool, Sizing, Verdict, size};
 use sla_planner::profile::EngineProfile;
 use sla_planner::spec::Sla;
-use sla_planner::units::{Gpus, Millis, Replicas, Tokens};
+use sla_planner::units::{Gpus, Millis, Replicas, Role, Tokens};
 
 use super::cases::{Setup, any_sla, clear_window, setup};
 use super::histories::calm;
@@ -90,8 +90,10 @@ proptest! {
         let grown = Demand { rate: Band::certain(demand.rate.high * more), ..demand };
         let hard = size(&all, &setup.sla, &grown, None);
         check(&easy, &hard)?;
-        // Nor where neither is kept: the engines must not drown.
-        if !is_kept(&easy) && !is_kept(&hard) {
+        // Nor where neither is kept: the engines must not drown. Of aggregated engines the largest
+        // load that they stand has two branches, and the search may find either.
+        let apart = setup.pools.iter().all(|p| p.role != Role::Aggregated);
+        if apart && !is_kept(&easy) && !is_kept(&hard) {
             prop_assert!(hard.total_gpus >= easy.total_gpus, "{easy:?} {hard:?}");
         }
     }
