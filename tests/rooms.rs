@@ -56,7 +56,7 @@ const ROOMS: [Room; 18] = [
     pure("trace", &["units", "observe"]),
     pure("sim", &["units", "spec", "profile", "observe", "trace", "plan", "check"]),
     pure("backtest", &PURE),
-    pure("record", &["units", "spec", "observe", "forecast", "plan"]),
+    pure("record", &["units", "spec", "profile", "observe", "forecast", "plan"]),
     edge("api", &["units", "spec"]),
     edge("prometheus", &["units", "spec", "observe"]),
     edge("controllers", &["units", "spec", "profile", "observe", "plan", "check", "api"]),

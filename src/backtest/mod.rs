@@ -15,7 +15,7 @@ mod setting;
 mod spread;
 
 pub use compare::{GroupKey, fill_regrets, group_of};
-pub use play::{OWN, PlayError, Played, Requests, Source, check, play};
+pub use play::{OWN, PlayError, Played, Requests, Source, check, play, play_recorded};
 pub use result::{
     Change, Counts, Percentiles, Promise, Recovery, Row, RunKey, RunResult, Score, Timeline,
 };

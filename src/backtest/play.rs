@@ -6,8 +6,9 @@ use std::convert::Infallible;
 use thiserror::Error;
 
 use super::hindsight::{best_static, oracle};
-use super::policy::{Ours, PolicyError, PolicySpec, Static};
+use super::policy::{Ours, PolicyError, PolicySpec, Recorded, Static};
 use super::run::{Case, Ran};
+use crate::record::{Line, Recorder};
 use crate::sim::{Open, SimError, Sink};
 use crate::trace::Request;
 use crate::units::Role;
@@ -130,6 +131,26 @@ pub fn play<S: Source>(
             Ok(plain(ran))
         }
     }
+}
+
+/// Plays ours as [`play`] does; `told` gets the lines that `recorder` makes of its decisions.
+///
+/// # Errors
+///
+/// As [`play`].
+pub fn play_recorded<S: Source>(
+    case: &Case,
+    source: &S,
+    step_s: Option<f64>,
+    watch: &mut dyn Sink,
+    recorder: Recorder,
+    told: &mut dyn FnMut(&Line),
+) -> Result<Played, PlayError<S::Error>> {
+    let mut ours = Recorded::new(&case.setting, recorder, told);
+    let mut stream = Open(source.open().map_err(PlayError::Trace)?);
+    let ran = case.run(&mut stream, &mut ours, step_s, watch).map_err(PlayError::Sim)?;
+    let objections = ours.objections().to_vec();
+    Ok(Played { ran, initial: case.initial(), note: String::new(), objections })
 }
 
 /// Refuses a policy that there is not, and knobs or counts that it does not take.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 /// Every exit code with its name and meaning, for the documentation.
-pub const CODES: [(u8, &str, &str); 6] = [
+pub const CODES: [(u8, &str, &str); 8] = [
     (0, "ok", "The command did what it was asked, or ended on SIGTERM or SIGINT as it should."),
     (1, "failed", "Something failed that no other code names, such as a full disk."),
     (
@@ -24,6 +24,13 @@ pub const CODES: [(u8, &str, &str); 6] = [
         "Prometheus or the API server did not answer where the command cannot do without it.",
     ),
     (5, "forbidden", "The API server or Prometheus refused: a right or a token is missing."),
+    (
+        6,
+        "differs",
+        "`replay`: a recorded decision, or the memory at a checkpoint, is not what this program makes \
+         of the same input.",
+    ),
+    (7, "faulty", "`profile lint`: a profile has an error, or cannot be read."),
 ];
 
 /// The kinds of failure.
@@ -39,6 +46,10 @@ pub enum Exit {
     Unreachable,
     /// See [`CODES`].
     Forbidden,
+    /// See [`CODES`].
+    Differs,
+    /// See [`CODES`].
+    Faulty,
 }
 
 impl Exit {
@@ -51,6 +62,8 @@ impl Exit {
             Self::NotKept => 3,
             Self::Unreachable => 4,
             Self::Forbidden => 5,
+            Self::Differs => 6,
+            Self::Faulty => 7,
         }
     }
 }
@@ -132,9 +145,15 @@ mod tests {
 
     #[test]
     fn every_kind_of_failure_is_documented() {
-        for exit in
-            [Exit::Failed, Exit::BadInput, Exit::NotKept, Exit::Unreachable, Exit::Forbidden]
-        {
+        for exit in [
+            Exit::Failed,
+            Exit::BadInput,
+            Exit::NotKept,
+            Exit::Unreachable,
+            Exit::Forbidden,
+            Exit::Differs,
+            Exit::Faulty,
+        ] {
             assert!(CODES.iter().any(|(code, _, _)| *code == exit.code()), "{exit:?}");
         }
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 
 use super::exit::{CliError, Exit};
-use crate::profile::{EngineProfile, FILE_NAMES, ProfileError, ProfileFile, ProfileFiles, library};
+use crate::profile::{EngineProfile, FILE_NAMES, ProfileFile, ProfileFiles, library};
 use crate::spec::{Config, Defaults};
 use crate::trace::{Reader, TraceError};
 use crate::units::Role;
@@ -46,11 +46,14 @@ pub(super) fn config(path: &Path) -> Result<Config, CliError> {
 
 /// Loads a profile by directory, file, or the name of a shipped one.
 pub(super) fn profile(name: &str) -> Result<EngineProfile, CliError> {
+    EngineProfile::from_files(&profile_files(name)?).map_err(|e| CliError::new(Exit::BadInput, e))
+}
+
+/// The files of a profile by directory, file, or the name of a shipped one.
+pub(super) fn profile_files(name: &str) -> Result<ProfileFiles, CliError> {
     let path = Path::new(name);
-    let bad = |e: ProfileError| CliError::new(Exit::BadInput, e);
     if path.is_dir() {
-        let files = files_below(path)?;
-        return EngineProfile::from_files(&files).map_err(bad);
+        return files_below(path);
     }
     if path.is_file() {
         if has_extension(path, &["npz"]) {
@@ -63,8 +66,7 @@ pub(super) fn profile(name: &str) -> Result<EngineProfile, CliError> {
             )));
         }
         let file = ProfileFile { name: name.to_owned(), bytes: read(path)? };
-        let files = ProfileFiles { place: name.to_owned(), files: vec![file], row: Vec::new() };
-        return EngineProfile::from_files(&files).map_err(bad);
+        return Ok(ProfileFiles { place: name.to_owned(), files: vec![file], row: Vec::new() });
     }
     if name.contains(['/', '\\']) || has_extension(path, &["json", "npz"]) {
         return Err(CliError::bad_input(format!("profile {name}: no such directory or file"))
@@ -75,8 +77,10 @@ pub(super) fn profile(name: &str) -> Result<EngineProfile, CliError> {
                 library::names().collect::<Vec<_>>().join(", ")
             )));
     }
-    library::get(name)
-        .map_err(|e| bad(e).hint("a directory or file that is meant is named by its path: ./name"))
+    library::files(name).map_err(|e| {
+        CliError::new(Exit::BadInput, e)
+            .hint("a directory or file that is meant is named by its path: ./name")
+    })
 }
 
 /// The denser tables of the same engine beside a profile's directory, where there are any: the truth
@@ -143,7 +147,7 @@ pub(super) fn open_raw(path: &Path) -> std::io::Result<File> {
     File::open(path)
 }
 
-fn open(path: &Path) -> Result<File, CliError> {
+pub(super) fn open(path: &Path) -> Result<File, CliError> {
     open_raw(path)
         .with_context(|| format!("cannot open {}", path.display()))
         .map_err(|e| CliError::new(Exit::BadInput, e))
@@ -191,6 +195,14 @@ fn read(path: &Path) -> Result<Vec<u8>, CliError> {
         )));
     }
     Ok(bytes)
+}
+
+/// Makes a file to be written bit by bit, empty where it was there.
+#[expect(clippy::disallowed_methods, reason = "the one writer of files on the command line")]
+pub(super) fn create(path: &Path) -> Result<File, CliError> {
+    File::create(path)
+        .with_context(|| format!("cannot write {}", path.display()))
+        .map_err(|e| CliError::new(Exit::BadInput, e))
 }
 
 /// Writes a file, whole or not at all.

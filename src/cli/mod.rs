@@ -17,6 +17,7 @@ mod identity;
 mod needs;
 mod out;
 mod predict;
+mod profile;
 mod progress;
 mod promise;
 mod run;
@@ -58,6 +59,8 @@ enum Command {
     Decide(decide::Args),
     /// Plans for one DynamoGraphDeployment and scales it.
     Run(run::Args),
+    /// Checks, shows and draws performance tables.
+    Profile(profile::Args),
     /// Checks a configuration file without a cluster.
     Validate(validate::Args),
     /// Prints the custom resource definitions, or writes them to a folder.
@@ -92,6 +95,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Demo(args) => demo::main(&args),
         Command::Decide(args) => decide::main(&args),
         Command::Run(args) => run::main(&args),
+        Command::Profile(args) => profile::main(&args),
         Command::Validate(args) => validate::main(&args),
         Command::Crd(args) => crd::main(&args),
         Command::Docs(args) => docs::main(&args),

@@ -1,5 +1,8 @@
 //! `sla-planner simulate`: one policy on one trace in a simulated fleet.
 
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -8,13 +11,14 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::exit::{CliError, Exit};
 use super::fleet::Fleet;
-use super::identity;
 use super::out::Out;
 use super::progress::{Stopwatch, watched};
 use super::promise::positive;
 use super::traces::{self, Trace};
+use super::{files, identity};
 use crate::backtest::policy::{PolicyError, PolicySpec};
-use crate::backtest::{Case, PlayError, Played, RunKey, RunResult, play, report};
+use crate::backtest::{Case, PlayError, Played, RunKey, RunResult, play, play_recorded, report};
+use crate::record::{Line, Recorder};
 use crate::sim::SimError;
 use crate::trace::TraceError;
 use crate::units::seconds_of;
@@ -37,6 +41,9 @@ pub(super) struct Args {
     /// Length of a row of the timeline, which is in the JSON and the page; a page has one without it.
     #[arg(long, value_name = "DURATION", value_parser = positive)]
     step: Option<Duration>,
+    /// Write each decision of ours to this file, as `run` does: for `why` and `replay`.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     #[command(flatten)]
     out: Out,
 }
@@ -46,7 +53,8 @@ Examples:
   sla-planner simulate
   sla-planner simulate --trace week.csv.gz --policy ours --startup 120s --format html --out week.html
   sla-planner simulate --trace week.csv.gz --policy static-best --percentile 99
-  sla-planner simulate --policy hpa-ttft:target=0.4 --fault metrics-gap:3m..5m";
+  sla-planner simulate --policy hpa-ttft:target=0.4 --fault metrics-gap:3m..5m
+  sla-planner simulate --record decisions.jsonl && sla-planner why --at 5m decisions.jsonl";
 
 /// Form of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -62,6 +70,13 @@ enum Format {
 pub(super) fn main(args: &Args) -> Result<(), CliError> {
     args.out.check()?;
     known(&args.policy)?;
+    if args.record.is_some() && args.policy.name != "ours" {
+        return Err(CliError::bad_input(format!(
+            "--record writes what our planner decides, and the policy is {}",
+            args.policy
+        ))
+        .hint("leave out --policy or --record"));
+    }
     let trace = args.trace.open(&args.fleet.promise)?;
     let case = args.fleet.case(&trace)?;
     if let Some(note) = args.fleet.not_scored()? {
@@ -73,8 +88,19 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         (Format::Html, None) => Some(trace.row_s()?),
         (Format::Text | Format::Json, None) => None,
     };
-    let played = watched(&trace, &case, |watch| play(&case, &args.policy, &trace, step_s, watch))
-        .map_err(|e| failed(e, &trace))?;
+    let mut record = args.record.as_deref().map(RecordFile::create).transpose()?;
+    let played = watched(&trace, &case, |watch| match &mut record {
+        None => play(&case, &args.policy, &trace, step_s, watch),
+        Some(file) => {
+            play_recorded(&case, &trace, step_s, watch, recorder(&trace, args), &mut |line| {
+                file.write(line);
+            })
+        }
+    })
+    .map_err(|e| failed(e, &trace))?;
+    if let Some(file) = record {
+        file.close()?;
+    }
     warn(&played, &trace);
     let scenario = identity::scenario(&args.trace, &args.fleet)?;
     let run = key(&args.policy, trace.name.clone(), &case, &args.fleet, scenario);
@@ -91,6 +117,45 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         Format::Html => report::html(&format!("{} on {}", args.policy, trace.name), &[result]),
     };
     args.out.tell(&text)
+}
+
+/// Numbers the decisions of a simulated run. Two runs of the same arguments write the same file.
+fn recorder(trace: &Trace, args: &Args) -> Recorder {
+    let run = format!("simulated-{}", args.fleet.seed);
+    Recorder::new(run, env!("CARGO_PKG_VERSION"), format!("simulated/{}", trace.name))
+}
+
+/// A record file that is being written.
+struct RecordFile {
+    name: String,
+    file: BufWriter<File>,
+    failed: Option<anyhow::Error>,
+}
+
+impl RecordFile {
+    fn create(path: &Path) -> Result<Self, CliError> {
+        let file = BufWriter::new(files::create(path)?);
+        Ok(Self { name: path.display().to_string(), file, failed: None })
+    }
+
+    /// Writes a line; that the disk is full is said at the end, by [`RecordFile::close`].
+    fn write(&mut self, line: &Line) {
+        if self.failed.is_none() {
+            let written = line
+                .to_text()
+                .map_err(anyhow::Error::new)
+                .and_then(|text| writeln!(self.file, "{text}").map_err(anyhow::Error::new));
+            self.failed = written.err();
+        }
+    }
+
+    fn close(mut self) -> Result<(), CliError> {
+        let failed = self.failed.or_else(|| self.file.flush().err().map(anyhow::Error::new));
+        match failed {
+            None => Ok(()),
+            Some(error) => Err(error.context(format!("cannot write {}", self.name)).into()),
+        }
+    }
 }
 
 /// What tells a run from others.

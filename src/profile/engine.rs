@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::decode::DecodeSurface;
 use super::error::ProfileError;
 use super::fields::Fields;
-use super::lint::Finding;
+use super::finding::Finding;
 use super::prefill::PrefillCurve;
 use super::source::{self, ProfileFiles};
 use super::table::{DecodePoint, PrefillPoint, decode_points, prefill_points};
@@ -113,7 +113,7 @@ impl EngineProfile {
         Self::build(place.to_owned(), &prefill, &decode, Meta::default())
     }
 
-    fn build(
+    pub(super) fn build(
         place: String,
         prefill: &Fields,
         decode: &Fields,
@@ -122,6 +122,10 @@ impl EngineProfile {
         let prefill_points = prefill_points(prefill)?;
         let (decode_points, max_kv) = decode_points(decode)?;
         let mut found_reading = Vec::new();
+        let listed = prefill.numbers("prefill_isl")?.unwrap_or(&[]);
+        if let Some(pair) = listed.windows(2).find(|pair| pair[1] < pair[0]) {
+            found_reading.push(Finding::IslOutOfOrder { isl: Tokens::clamped(pair[1]) });
+        }
         let curve = PrefillCurve::new(&merge_prefill(&prefill_points, &mut found_reading));
         let surface = DecodeSurface::new(&merge_decode(&decode_points, &mut found_reading), max_kv);
         Ok(Self {

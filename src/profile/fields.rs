@@ -127,17 +127,8 @@ pub(super) fn from_npz(
     bytes: &[u8],
     choice: &[(String, String)],
 ) -> Result<Fields, ProfileError> {
-    let arrays = npz::read(bytes).map_err(|problem| ProfileError::Malformed {
-        file: file.to_owned(),
-        expected: "an npz archive",
-        problem,
-    })?;
-    let is_data = |name: &str| PREFILL.contains(&name) || DECODE.contains(&name);
-    let rows = arrays
-        .iter()
-        .filter(|(name, array)| is_data(name) && array.shape.len() == 2)
-        .map(|(_, array)| array.shape[0])
-        .max();
+    let arrays = arrays_of(file, bytes)?;
+    let rows = sweeps(&arrays);
     let (row, keys) = match rows {
         None => (0, BTreeMap::new()),
         Some(rows) => choose_row(file, &arrays, rows, choice)?,
@@ -168,14 +159,9 @@ fn npz_column(array: &Array, rows: Option<usize>, row: usize) -> Column {
     }
 }
 
-/// The row whose key columns have the values chosen, and the keys of it.
-fn choose_row(
-    file: &str,
-    arrays: &BTreeMap<String, Array>,
-    rows: usize,
-    choice: &[(String, String)],
-) -> Result<(usize, BTreeMap<String, String>), ProfileError> {
-    let keys: Vec<(&str, Vec<String>)> = arrays
+/// The key columns of a file of several sweeps, each with its value in every row; the name first.
+fn key_columns(arrays: &BTreeMap<String, Array>, rows: usize) -> Vec<(&str, Vec<String>)> {
+    arrays
         .iter()
         .filter(|(name, _)| !PREFILL.contains(&name.as_str()) && !DECODE.contains(&name.as_str()))
         .filter_map(|(name, array)| match &array.data {
@@ -185,7 +171,55 @@ fn choose_row(
             Data::Text(v) if v.len() == rows => Some((name.as_str(), v.clone())),
             Data::Numbers(_) | Data::Text(_) | Data::Other(_) => None,
         })
-        .collect();
+        .collect()
+}
+
+fn arrays_of(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Array>, ProfileError> {
+    npz::read(bytes).map_err(|problem| ProfileError::Malformed {
+        file: file.to_owned(),
+        expected: "an npz archive",
+        problem,
+    })
+}
+
+/// How many sweeps an archive holds, where its columns have a second dimension.
+fn sweeps(arrays: &BTreeMap<String, Array>) -> Option<usize> {
+    arrays
+        .iter()
+        .filter(|(name, array)| is_data(name) && array.shape.len() == 2)
+        .map(|(_, array)| array.shape[0])
+        .max()
+}
+
+fn is_data(name: &str) -> bool {
+    PREFILL.contains(&name) || DECODE.contains(&name)
+}
+
+/// What chooses each sweep of an npz file: its keys and their values, those first left out that all
+/// sweeps agree on. One sweep without keys where the file holds one.
+pub(super) fn npz_rows(
+    file: &str,
+    bytes: &[u8],
+) -> Result<Vec<Vec<(String, String)>>, ProfileError> {
+    let arrays = arrays_of(file, bytes)?;
+    let Some(rows) = sweeps(&arrays) else { return Ok(vec![Vec::new()]) };
+    let keys = key_columns(&arrays, rows);
+    let differs = |values: &[String]| values.iter().any(|v| *v != values[0]);
+    let row = |row: usize| {
+        let keys = keys.iter().filter(|(_, values)| differs(values));
+        keys.map(|(name, values)| ((*name).to_owned(), values[row].clone())).collect()
+    };
+    Ok((0..rows).map(row).collect())
+}
+
+/// The row whose key columns have the values chosen, and the keys of it.
+fn choose_row(
+    file: &str,
+    arrays: &BTreeMap<String, Array>,
+    rows: usize,
+    choice: &[(String, String)],
+) -> Result<(usize, BTreeMap<String, String>), ProfileError> {
+    let keys = key_columns(arrays, rows);
     let fits = |row: usize| {
         choice.iter().all(|(key, wanted)| {
             keys.iter().any(|(name, values)| name == key && &values[row] == wanted)

@@ -1,8 +1,7 @@
 //! What looks wrong in a table that can still be used.
 
-use std::fmt;
-
 use super::engine::EngineProfile;
+use super::finding::{Finding, Table};
 use crate::units::{Gpus, Millis, Tokens};
 
 /// Falls smaller than this share are the noise of a measurement.
@@ -15,107 +14,38 @@ const LITTLE: f64 = 1.3;
 /// How far the stated GPU count may be from the implied one: the division is exact up to rounding.
 const GPU_TOLERANCE: f64 = 0.1;
 
-/// Something in a table that looks wrong. None of them stops a load.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Finding {
-    /// An input length was measured several times; the mean is used.
-    DuplicateIsl {
-        /// The input length.
-        isl: Tokens,
-        /// How often.
-        points: usize,
-    },
-    /// A batch and context were measured several times; the mean is used.
-    DuplicateDecodePoint {
-        /// The batch, in sequences.
-        batch: f64,
-        /// The context length.
-        context: Tokens,
-        /// How often.
-        points: usize,
-    },
-    /// A longer prompt was faster than a shorter one.
-    TtftFalls {
-        /// The shorter input.
-        from: Tokens,
-        /// The longer input.
-        to: Tokens,
-        /// Its time to first token before the fall.
-        before: Millis,
-        /// And after.
-        after: Millis,
-    },
-    /// A larger batch was faster than a smaller one of the same context.
-    ItlFalls {
-        /// The context length.
-        context: Tokens,
-        /// The smaller batch, in sequences.
-        from: f64,
-        /// The larger batch, in sequences.
-        to: f64,
-        /// The latency before the fall.
-        before: Millis,
-        /// And after.
-        after: Millis,
-    },
-    /// The prefill throughput was divided by another number of GPUs than the engine has.
-    GpuCount {
-        /// GPUs of one engine as stated.
-        stated: Gpus,
-        /// The median of `isl / ttft / throughput`.
-        implied: f64,
-    },
-    /// Decode throughput disagrees with `batch / itl / GPUs` by more than 1.3 times.
-    LittlesLaw {
-        /// How many points do.
-        points: usize,
-        /// The worst ratio, as `batch / itl / GPUs` over the stated throughput.
-        worst: f64,
-        /// The batch of the worst, in sequences.
-        batch: f64,
-        /// The context length of the worst.
-        context: Tokens,
-    },
-    /// A role has so few points that what is between them is a guess.
-    FewPoints {
-        /// `prefill` or `decode`.
-        role: &'static str,
-        /// How many.
-        points: usize,
-        /// How many it takes.
-        wanted: usize,
-    },
-    /// Decode was measured at one context length only.
-    OneContext {
-        /// That context length.
-        context: Tokens,
-    },
-    /// The decode points form no rows of equal context: a least squares plane stands in.
-    NoRows,
-    /// The contexts share their curve in batch (a mixture of experts does), found by leaving points
-    /// out: they lend each other points, and a finer sweep of short contexts would be better.
-    SharedBatchCurve,
-    /// Decode points whose batch is below one sequence: `max_kv_tokens` is not of this sweep.
-    BatchBelowOne {
-        /// How many.
-        points: usize,
-        /// The smallest batch, in sequences.
-        smallest: f64,
-    },
-}
-
 /// What looks wrong in a profile, in the order prefill, decode, both.
 #[must_use]
 pub fn lint(profile: &EngineProfile) -> Vec<Finding> {
     let mut found = profile.found_reading.clone();
     falling_ttft(profile, &mut found);
+    prefill_throughput(profile, &mut found);
     falling_itl(profile, &mut found);
+    falling_with_context(profile, &mut found);
     few_points(profile, &mut found);
     batches(profile, &mut found);
     gpu_count(profile, &mut found);
     littles_law(profile, &mut found);
     found
+}
+
+/// What looks wrong between the profiles of one model, or of one file: engines of different size
+/// with the same KV cache.
+#[must_use]
+pub fn lint_together(profiles: &[&EngineProfile]) -> Vec<Finding> {
+    let mut sizes: Vec<(Tokens, Gpus)> = profiles
+        .iter()
+        .filter_map(|p| Some((p.decode().max_kv_tokens(), p.gpus_stated()?)))
+        .collect();
+    sizes.sort_by(|a, b| a.0.get().total_cmp(&b.0.get()).then(a.1.cmp(&b.1)));
+    sizes
+        .chunk_by(|a, b| a.0 == b.0)
+        .filter_map(|same| {
+            let ((max_kv_tokens, few), (_, many)) = (same.first()?, same.last()?);
+            let (gpus, max_kv_tokens) = ([*few, *many], *max_kv_tokens);
+            (few < many).then_some(Finding::SharedKvTokens { gpus, max_kv_tokens })
+        })
+        .collect()
 }
 
 fn falls(before: Millis, after: Millis) -> bool {
@@ -154,12 +84,46 @@ fn falling_itl(profile: &EngineProfile, found: &mut Vec<Finding>) {
     }
 }
 
+/// Points of one batch at several contexts: reading more of the KV cache cannot take less time.
+fn falling_with_context(profile: &EngineProfile, found: &mut Vec<Finding>) {
+    let mut points = profile.decode_points().to_vec();
+    points.sort_by(|a, b| {
+        a.batch.total_cmp(&b.batch).then(a.context.get().total_cmp(&b.context.get()))
+    });
+    for pair in points.windows(2) {
+        let same_batch = (pair[1].batch - pair[0].batch).abs() <= 1e-6 * pair[0].batch;
+        if same_batch && pair[0].context < pair[1].context && falls(pair[0].itl, pair[1].itl) {
+            found.push(Finding::ItlFallsWithContext {
+                batch: pair[0].batch,
+                from: pair[0].context,
+                to: pair[1].context,
+                before: pair[0].itl,
+                after: pair[1].itl,
+            });
+        }
+    }
+}
+
+/// Points at which the division of `isl / ttft` by the GPUs is another than at the middle one.
+fn prefill_throughput(profile: &EngineProfile, found: &mut Vec<Finding>) {
+    let Some(gpus) = profile.gpus_implied() else { return };
+    let off = profile.prefill_points().iter().filter_map(|p| {
+        let ratio = p.isl.get() / p.ttft.get() * 1e3 / gpus / p.throughput_per_gpu?.get();
+        (ratio.max(1.0 / ratio) > 1.0 + GPU_TOLERANCE).then_some((ratio, p.isl))
+    });
+    let off: Vec<(f64, Tokens)> = off.collect();
+    let size = |ratio: f64| ratio.max(1.0 / ratio);
+    if let Some(&(worst, isl)) = off.iter().max_by(|a, b| size(a.0).total_cmp(&size(b.0))) {
+        found.push(Finding::PrefillThroughput { points: off.len(), worst, isl });
+    }
+}
+
 fn few_points(profile: &EngineProfile, found: &mut Vec<Finding>) {
     let (prefill, decode) = (profile.prefill_points().len(), profile.decode_points().len());
     // Four prefill points carry a quadratic and one to check it; nine decode points are 3 by 3.
-    for (role, points, wanted) in [("prefill", prefill, 4), ("decode", decode, 9)] {
+    for (table, points, wanted) in [(Table::Prefill, prefill, 4), (Table::Decode, decode, 9)] {
         if points < wanted {
-            found.push(Finding::FewPoints { role, points, wanted });
+            found.push(Finding::FewPoints { table, points, wanted });
         }
     }
     if profile.decode().is_fitted() {
@@ -193,9 +157,10 @@ fn gpu_count(profile: &EngineProfile, found: &mut Vec<Finding>) {
 
 fn littles_law(profile: &EngineProfile, found: &mut Vec<Finding>) {
     let Some(gpus) = profile.gpus_per_engine() else { return };
-    let (mut points, mut worst) = (0, None);
+    let (mut points, mut of, mut worst) = (0, 0, None);
     for p in profile.decode_points() {
         let Some(stated) = p.throughput_per_gpu else { continue };
+        of += 1;
         let ratio = p.batch / p.itl.get() * 1e3 / f64::from(gpus.get()) / stated.get();
         let size = ratio.max(1.0 / ratio);
         if size > LITTLE {
@@ -207,60 +172,6 @@ fn littles_law(profile: &EngineProfile, found: &mut Vec<Finding>) {
     }
     if let Some((_, ratio, p)) = worst {
         let (batch, context) = (p.batch, p.context);
-        found.push(Finding::LittlesLaw { points, worst: ratio, batch, context });
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::DuplicateIsl { isl, points } => {
-                write!(f, "input length {isl:.0} was measured {points} times; the mean is used")
-            }
-            Self::DuplicateDecodePoint { batch, context, points } => write!(
-                f,
-                "batch {batch:.0} at context {context:.0} was measured {points} times; the mean is \
-                 used"
-            ),
-            Self::TtftFalls { from, to, before, after } => write!(
-                f,
-                "TTFT falls from {before:.1} to {after:.1} between inputs of {from:.0} and {to:.0}"
-            ),
-            Self::ItlFalls { context, from, to, before, after } => write!(
-                f,
-                "ITL falls from {before:.1} to {after:.1} between batches of {from:.0} and {to:.0} \
-                 at context {context:.0}"
-            ),
-            Self::GpuCount { stated, implied } => write!(
-                f,
-                "engines have {stated} GPUs but prefill throughput was divided by {implied:.2}"
-            ),
-            Self::LittlesLaw { points, worst, batch, context } => write!(
-                f,
-                "decode throughput disagrees with batch / ITL / GPUs at {points} points, worst \
-                 {worst:.2} times at batch {batch:.0}, context {context:.0}"
-            ),
-            Self::FewPoints { role, points, wanted } => {
-                write!(
-                    f,
-                    "{role} has {points} points; what is between fewer than {wanted} is a guess"
-                )
-            }
-            Self::OneContext { context } => {
-                write!(f, "decode was measured at one context length only, {context:.0}")
-            }
-            Self::NoRows => {
-                f.write_str("decode points form no rows of equal context: a plane stands in")
-            }
-            Self::SharedBatchCurve => f.write_str(
-                "ITL bends at small batches between the points of short contexts: taken from the \
-                 longer ones; a finer sweep would be better",
-            ),
-            Self::BatchBelowOne { points, smallest } => write!(
-                f,
-                "{points} decode points are of a batch below 1 (smallest {smallest:.2}): \
-                 max_kv_tokens is not of this sweep"
-            ),
-        }
+        found.push(Finding::LittlesLaw { points, of, worst: ratio, batch, context });
     }
 }

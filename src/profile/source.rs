@@ -2,7 +2,8 @@
 
 use super::engine::Meta;
 use super::error::ProfileError;
-use super::fields::{DECODE, Fields, PREFILL, from_json, from_npz, json_object};
+use super::fields::{DECODE, Fields, PREFILL, from_json, from_npz, json_object, npz_rows};
+use super::finding::Table;
 
 const PREFILL_NAMES: [&str; 3] =
     ["selected_prefill_interpolation/raw_data.npz", "prefill.npz", "prefill_raw_data.json"];
@@ -44,6 +45,43 @@ pub struct ProfileFiles {
     pub row: Vec<(String, String)>,
 }
 
+impl ProfileFiles {
+    fn named(&self, name: &str) -> Option<&ProfileFile> {
+        let plain = |f: &ProfileFile| f.name.replace('\\', "/");
+        self.files
+            .iter()
+            .find(|f| plain(f) == name)
+            .or_else(|| self.files.iter().find(|f| plain(f).ends_with(&format!("/{name}"))))
+    }
+
+    fn first(&self, names: [&str; 3]) -> Option<&ProfileFile> {
+        names.into_iter().find_map(|name| self.named(name))
+    }
+
+    /// The name of the file that a table is read from.
+    #[must_use]
+    pub fn table(&self, table: Table) -> Option<&str> {
+        let found = self.first(match table {
+            Table::Prefill => PREFILL_NAMES,
+            Table::Decode => DECODE_NAMES,
+        });
+        found.or_else(|| self.files.first()).map(|f| f.name.as_str())
+    }
+
+    /// The choices of [`ProfileFiles::row`] that there are: one for each sweep of the prefill table, by
+    /// its keys; one without keys where it holds a single sweep, as JSON does.
+    ///
+    /// # Errors
+    ///
+    /// An npz that cannot be read.
+    pub fn rows(&self) -> Result<Vec<Vec<(String, String)>>, ProfileError> {
+        match self.first(PREFILL_NAMES) {
+            Some(file) if file.name.ends_with(".npz") => npz_rows(&file.name, &file.bytes),
+            Some(_) | None => Ok(vec![Vec::new()]),
+        }
+    }
+}
+
 /// The columns of both roles.
 pub(super) struct Read {
     pub(super) prefill: Fields,
@@ -52,13 +90,8 @@ pub(super) struct Read {
 }
 
 pub(super) fn read(files: &ProfileFiles) -> Result<Read, ProfileError> {
-    let named = |name: &str| {
-        files.files.iter().find(|f| f.name.replace('\\', "/") == name).or_else(|| {
-            files.files.iter().find(|f| f.name.replace('\\', "/").ends_with(&format!("/{name}")))
-        })
-    };
-    let of_role = |names: [&str; 3]| names.into_iter().find_map(named);
-    let (prefill, decode) = (of_role(PREFILL_NAMES), of_role(DECODE_NAMES));
+    let named = |name: &str| files.named(name);
+    let (prefill, decode) = (files.first(PREFILL_NAMES), files.first(DECODE_NAMES));
     if let ([one], None, None) = (files.files.as_slice(), prefill, decode)
         && named(META_NAME).is_none()
     {

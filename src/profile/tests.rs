@@ -275,7 +275,7 @@ fn the_linter_finds_what_was_put_there() {
     assert!(found.contains(&Finding::DuplicateIsl { isl: hundred, points: 2 }));
     assert!(found.iter().any(|f| matches!(f, Finding::TtftFalls { .. })));
     assert!(found.iter().any(|f| matches!(f, Finding::ItlFalls { .. })));
-    assert!(found.contains(&Finding::FewPoints { role: "decode", points: 2, wanted: 9 }));
+    assert!(found.contains(&Finding::FewPoints { table: Table::Decode, points: 2, wanted: 9 }));
     assert!(found.iter().any(|f| matches!(f, Finding::OneContext { .. })));
     assert!(found.contains(&Finding::BatchBelowOne { points: 1, smallest: 0.4 }));
     assert_eq!(p.prefill().ttft(100.0).value.get(), 30.0);
@@ -292,6 +292,75 @@ fn the_linter_finds_a_wrong_gpu_count() {
     let found = lint(&p);
     assert!(found.iter().any(|f| matches!(f, Finding::GpuCount { .. })), "{found:?}");
     assert!(found.iter().any(|f| matches!(f, Finding::LittlesLaw { points: 4, .. })), "{found:?}");
+    assert!(
+        found.iter().all(|f| f.severity() == Severity::Error
+            || f.field().ends_with("isl")
+            || f.field() == "x_kv_usage"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn the_linter_finds_order_single_points_and_contexts_that_contradict_each_other() {
+    let p = load_json(
+        r#"{"prefill_isl":[100,2100,1100],"prefill_ttft":[20,60.5,40],
+            "prefill_thpt_per_gpu":[5000,34710.7,31000]}"#,
+        &DECODE_JSON.replace("[5,7,5.5,9]", "[5,7,5.5,6]").replace("0.05,0.5", "0.05,0.5"),
+    )
+    .unwrap();
+    let found = lint(&p);
+    let tokens = Tokens::clamped;
+    assert!(found.contains(&Finding::IslOutOfOrder { isl: tokens(1100.0) }), "{found:?}");
+    let single = found.iter().find_map(|f| match f {
+        Finding::PrefillThroughput { points, worst, isl } => Some((*points, *worst, isl.get())),
+        _ => None,
+    });
+    let (points, worst, isl) = single.unwrap();
+    assert!(points == 1 && isl == 1100.0 && (worst - 27_500.0 / 31_000.0).abs() < 1e-3, "{worst}");
+    let falls = |f: &&Finding| matches!(f, Finding::ItlFallsWithContext { .. });
+    assert_eq!(
+        found.iter().find(falls).map(ToString::to_string).as_deref(),
+        Some(
+            "ITL falls from 7.0 ms to 6.0 ms between contexts of 1000 tokens and 2000 tokens at \
+             batch 10"
+        )
+    );
+    assert_eq!(found.iter().map(Finding::severity).max(), Some(Severity::Warning));
+}
+
+#[test]
+fn one_kv_cache_for_engines_of_several_sizes_is_an_error() {
+    let sweeps = ["2", "4", "8"].map(shipped_h100);
+    let all: Vec<&EngineProfile> = sweeps.iter().collect();
+    let found = lint_together(&all);
+    let max_kv_tokens = sweeps[0].decode().max_kv_tokens();
+    let gpus = [Gpus::new(2), Gpus::new(8)];
+    assert_eq!(found, [Finding::SharedKvTokens { gpus, max_kv_tokens }]);
+    assert_eq!(found[0].severity(), Severity::Error);
+    assert_eq!(lint_together(&all[..1]), []);
+    let shipped: Vec<EngineProfile> = library::names().map(|n| library::get(n).unwrap()).collect();
+    assert_eq!(lint_together(&shipped.iter().collect::<Vec<_>>()), []);
+}
+
+#[test]
+fn no_shipped_profile_has_an_error_and_each_finding_says_how_to_mend_it() {
+    for name in library::names() {
+        for f in lint(&library::get(name).unwrap()) {
+            assert!(f.severity() < Severity::Error, "{name}: {f}");
+            assert!(f.mend().len() > 10 && !f.mend().ends_with('.'), "{name}: {f}");
+        }
+    }
+}
+
+#[test]
+fn the_sweeps_of_a_file_are_listed_by_what_chooses_them() {
+    let two = files(&[("prefill.npz", PREFILL_2D), ("decode.npz", DECODE_2D)]);
+    let tp = |n: &str| vec![("tp".to_owned(), n.to_owned())];
+    assert_eq!(two.rows().unwrap(), [tp("1"), tp("2")]);
+    let one = files(&[(PREFILL_NPZ, PREFILL_1D), (DECODE_NPZ, DECODE_1D)]);
+    assert_eq!(one.rows().unwrap(), [vec![]]);
+    assert_eq!(one.table(Table::Prefill), Some(PREFILL_NPZ));
+    assert_eq!(one.table(Table::Decode), Some(DECODE_NPZ));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::observe::Observation;
 use crate::plan::{Memory, Outcome, PlanInput, PoolInput, Starting, plan};
 use crate::profile::EngineProfile;
 use crate::prometheus::Client as PrometheusClient;
-use crate::record::{Record, VERSION};
+use crate::record::{Line, Record, Recorder};
 use crate::spec::{Config, DgdTarget, Mode, Pool};
 use crate::units::{Gpus, Millis, PerSecond, Role, Timestamp, format_duration};
 
@@ -41,6 +41,7 @@ pub(super) struct Planner {
     metrics: Metrics,
     figures: DeploymentMetrics,
     sink: Sink,
+    recorder: Recorder,
     last_tick: Option<Timestamp>,
     /// Whether the API server has said what we may do, and that it is enough.
     rights_known: bool,
@@ -60,7 +61,10 @@ impl Planner {
         metrics: Metrics,
         sink: Sink,
     ) -> Self {
-        let figures = metrics.deployment(format!("{}/{}", target.namespace, target.dgd));
+        let name = format!("{}/{}", target.namespace, target.dgd);
+        let recorder =
+            Recorder::new(run_id(clock::now()), env!("CARGO_PKG_VERSION"), name.as_str());
+        let figures = metrics.deployment(name);
         figures.set_targets(Some(config.sla.ttft), Some(config.sla.itl));
         Self {
             looker: Looker::new(&config, kube.clone(), prometheus),
@@ -73,6 +77,7 @@ impl Planner {
             metrics,
             figures,
             sink,
+            recorder,
             last_tick: None,
             rights_known: false,
             told_gpus: BTreeMap::new(),
@@ -176,7 +181,7 @@ impl Planner {
         let input = PlanInput {
             now,
             sla: self.config.sla,
-            pools: self.pools(),
+            pools: pools(&self.config, &self.engines, &self.told_gpus),
             budget: self.config.budget,
             intervals: self.config.intervals,
             observation,
@@ -192,7 +197,7 @@ impl Planner {
         };
         let limits: Vec<PoolLimits> = input.pools.iter().map(PoolLimits::from).collect();
         let notes = check::judge(&limits, input.budget, &input.observation, &decision);
-        let observation = input.observation;
+        let checkpoint = self.recorder.checkpoint(&input, &self.memory);
         self.memory = memory;
         let acts = self.config.mode == Mode::Act && check::may_act(&notes);
         let acted = if acts {
@@ -203,20 +208,23 @@ impl Planner {
         for note in &notes {
             tracing::error!(rule = note.rule.as_str(), "the referee objects: {}", note.detail);
         }
-        let record = Record {
-            version: VERSION,
-            at: now,
-            dgd: format!("{}/{}", self.target.namespace, self.target.dgd),
-            mode: self.config.mode,
-            sla: self.config.sla,
-            budget: self.config.budget,
-            observation,
+        let record = self.recorder.tick(
+            self.config.mode,
+            input,
             decision,
             report,
-            notes: notes.iter().map(ToString::to_string).collect(),
-            writes: acted.iter().map(|a| a.outcome.clone()).collect(),
-        };
+            notes.iter().map(ToString::to_string).collect(),
+            acted.iter().map(|a| a.outcome.clone()).collect(),
+        );
         self.tell(&record, &acted, took);
+        let lines = checkpoint.map(|c| Line::Checkpoint(Box::new(c))).into_iter();
+        for line in lines.chain([Line::Tick(Box::new(record))]) {
+            if let Err(error) = self.sink.write(&line) {
+                self.recorder.lost();
+                self.metrics.error("record", "write");
+                tracing::error!("{error:#}");
+            }
+        }
         self.last_tick = Some(now);
         Ok(())
     }
@@ -241,34 +249,7 @@ impl Planner {
         }
     }
 
-    /// The pools with their engines.
-    fn pools(&self) -> Vec<PoolInput<'_>> {
-        self.config
-            .pools
-            .iter()
-            .filter_map(|(role, pool)| {
-                let engine = self.engines.get(role)?;
-                let Pool { gpus_per_replica, min, max, limits, startup, profile, .. } = pool;
-                let measured = profile.is_some();
-                Some(PoolInput {
-                    role: *role,
-                    engine,
-                    limits: *limits,
-                    gpus_per_replica: gpus::of(
-                        *gpus_per_replica,
-                        self.told_gpus.get(role).copied(),
-                        engine.gpus_per_engine().filter(|_| measured),
-                    ),
-                    min: *min,
-                    max: *max,
-                    startup: *startup,
-                    measured,
-                })
-            })
-            .collect()
-    }
-
-    /// The record, the log line and the metrics of a tick.
+    /// The log line and the metrics of a tick.
     fn tell(&mut self, record: &Record, acted: &[Acted], took: Duration) {
         let now = record.at;
         let figures = &self.figures;
@@ -327,10 +308,6 @@ impl Planner {
             "{}",
             pools.join("; ")
         );
-        if let Err(error) = self.sink.write(record) {
-            self.metrics.error("record", "write");
-            tracing::error!("{error:#}");
-        }
     }
 }
 
@@ -344,6 +321,37 @@ fn name_stuck(told: &mut BTreeSet<String>, starting: &[Starting]) {
             tracing::warn!(%role, pod = stuck.name, age, "a replica hangs: {}", stuck.why);
         }
     }
+}
+
+/// The pools with their engines.
+fn pools<'a>(
+    config: &Config,
+    engines: &'a BTreeMap<Role, EngineProfile>,
+    told_gpus: &BTreeMap<Role, Gpus>,
+) -> Vec<PoolInput<'a>> {
+    let with_engine = |(role, pool): (&Role, &Pool)| {
+        let engine = engines.get(role)?;
+        let Pool { gpus_per_replica, min, max, limits, startup, profile, .. } = pool;
+        let measured = profile.is_some();
+        let of_profile = engine.gpus_per_engine().filter(|_| measured);
+        let told = told_gpus.get(role).copied();
+        Some(PoolInput {
+            role: *role,
+            engine,
+            limits: *limits,
+            gpus_per_replica: gpus::of(*gpus_per_replica, told, of_profile),
+            min: *min,
+            max: *max,
+            startup: *startup,
+            measured,
+        })
+    };
+    config.pools.iter().filter_map(with_engine).collect()
+}
+
+/// What tells this run from others that write the same file: when it started, and its process.
+fn run_id(now: Timestamp) -> String {
+    format!("{}-{}", now.as_millis(), std::process::id())
 }
 
 /// The graph cannot be read for want of a right, which nothing but a change of the Role mends.

@@ -7,6 +7,7 @@ mod compat;
 mod decide;
 mod decide_mad;
 mod predict;
+mod profile;
 mod rest;
 mod simulate;
 

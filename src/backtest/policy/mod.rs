@@ -24,7 +24,7 @@ mod wva;
 
 pub use fixed::{Schedule, Static};
 pub use known::{KNOWN, Knob, Known, RESERVED, check, known, make};
-pub use ours::Ours;
+pub use ours::{Ours, Recorded};
 pub use spec::{PolicyError, PolicySpec};
 
 #[cfg(test)]

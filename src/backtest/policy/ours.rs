@@ -1,11 +1,14 @@
 //! Our planner, as it is: the same [`plan()`] that a cluster runs, fed with what it would see there.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::backtest::Setting;
 use crate::check::{self, PoolLimits};
 use crate::plan::{Memory, Outcome, PlanInput, plan};
+use crate::record::{Line, Recorder, WriteOutcome};
 use crate::sim::{Orders, Policy, Sight, SimTime, View};
+use crate::spec::Mode;
 
 /// Our planner with one configuration.
 #[derive(Clone, Debug)]
@@ -27,14 +30,8 @@ impl Ours {
     pub fn objections(&self) -> &[String] {
         &self.objections
     }
-}
 
-impl Policy for Ours {
-    fn first_tick(&self) -> Duration {
-        self.setting.intervals.adjustment
-    }
-
-    fn decide(&mut self, view: &View<'_>) -> Orders {
+    fn step(&mut self, view: &View<'_>, told: Option<&mut Told<'_>>) -> Orders {
         let Setting { sla, pools, budget, intervals } = &self.setting;
         let sight = Sight {
             window: intervals.window,
@@ -52,14 +49,15 @@ impl Policy for Ours {
             observation: sight.observe(view, |role| pools.get(&role).map(|p| p.gpus)),
         };
         let Outcome { decision, report, memory } = plan(&input, &self.memory);
-        self.memory = memory;
+        let before = std::mem::replace(&mut self.memory, memory);
         let notes = check::judge(&limits, input.budget, &input.observation, &decision);
         let mut orders = Orders {
             next: Some(SimTime::from_timestamp(decision.next_tick)),
             forecast: report.demand.map(|d| [d.rate.low, d.rate.point, d.rate.high]),
             ..Orders::default()
         };
-        if check::may_act(&notes) {
+        let acts = check::may_act(&notes);
+        if acts {
             for pool in &decision.pools {
                 if let Some(target) = pool.target {
                     let why = format!("{}: {}", pool.reason.code(), pool.reason);
@@ -67,7 +65,75 @@ impl Policy for Ours {
                 }
             }
         }
-        self.objections.extend(notes.iter().map(ToString::to_string));
+        let notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
+        if let Some(told) = told {
+            let Told { recorder, out } = told;
+            if let Some(checkpoint) = recorder.checkpoint(&input, &before) {
+                out(&Line::Checkpoint(Box::new(checkpoint)));
+            }
+            let writes = if acts { decision.writes() } else { Vec::new() };
+            let carried_out = |write| WriteOutcome {
+                write,
+                path: Some("the simulated cluster".to_owned()),
+                error: None,
+            };
+            let writes = writes.into_iter().map(carried_out).collect();
+            let record = recorder.tick(Mode::Act, input, decision, report, notes.clone(), writes);
+            out(&Line::Tick(Box::new(record)));
+        }
+        self.objections.extend(notes);
         orders
+    }
+}
+
+impl Policy for Ours {
+    fn first_tick(&self) -> Duration {
+        self.setting.intervals.adjustment
+    }
+
+    fn decide(&mut self, view: &View<'_>) -> Orders {
+        self.step(view, None)
+    }
+}
+
+/// Where the lines of decisions go.
+struct Told<'a> {
+    recorder: Recorder,
+    out: &'a mut dyn FnMut(&Line),
+}
+
+/// Our planner, with each decision told as the lines of a record file.
+pub struct Recorded<'a> {
+    ours: Ours,
+    told: Told<'a>,
+}
+
+impl<'a> Recorded<'a> {
+    /// A planner that has just been started; `out` gets the lines of `recorder`, in order.
+    pub fn new(setting: &Setting, recorder: Recorder, out: &'a mut dyn FnMut(&Line)) -> Self {
+        Self { ours: Ours::new(setting), told: Told { recorder, out } }
+    }
+
+    /// As [`Ours::objections`].
+    #[must_use]
+    pub fn objections(&self) -> &[String] {
+        self.ours.objections()
+    }
+}
+
+impl fmt::Debug for Recorded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ours, told: _ } = self;
+        f.debug_struct("Recorded").field("ours", ours).finish_non_exhaustive()
+    }
+}
+
+impl Policy for Recorded<'_> {
+    fn first_tick(&self) -> Duration {
+        self.ours.first_tick()
+    }
+
+    fn decide(&mut self, view: &View<'_>) -> Orders {
+        self.ours.step(view, Some(&mut self.told))
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use serde_json::{Value, json};
 use sla_planner::observe::Role;
-use sla_planner::record::Record;
+use sla_planner::record::{Line, Record};
 
 use crate::bench::{Guarded, Namespace, Prometheus, Target, User, eventually, rule};
 use crate::frontend_double::{FrontendDouble, Load};
@@ -180,7 +180,10 @@ impl Scene {
         let text = std::fs::read_to_string(self.records_path()).unwrap_or_default();
         text.split_inclusive('\n')
             .filter(|line| line.ends_with('\n'))
-            .map(|line| Record::from_line(line).expect("a record"))
+            .filter_map(|line| match Line::read(line).expect("a record") {
+                Line::Tick(record) => Some(*record),
+                Line::Checkpoint(_) => None,
+            })
             .collect()
     }
 
