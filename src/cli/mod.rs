@@ -20,11 +20,14 @@ mod predict;
 mod profile;
 mod progress;
 mod promise;
+mod records;
+mod replay;
 mod run;
 mod simulate;
 mod tally;
 mod traces;
 mod validate;
+mod why;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -59,6 +62,10 @@ enum Command {
     Decide(decide::Args),
     /// Plans for one DynamoGraphDeployment and scales it.
     Run(run::Args),
+    /// Explains a recorded decision.
+    Why(why::Args),
+    /// Decides again what was recorded, and compares byte for byte.
+    Replay(replay::Args),
     /// Checks, shows and draws performance tables.
     Profile(profile::Args),
     /// Checks a configuration file without a cluster.
@@ -95,6 +102,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Demo(args) => demo::main(&args),
         Command::Decide(args) => decide::main(&args),
         Command::Run(args) => run::main(&args),
+        Command::Why(args) => why::main(&args),
+        Command::Replay(args) => replay::main(&args),
         Command::Profile(args) => profile::main(&args),
         Command::Validate(args) => validate::main(&args),
         Command::Crd(args) => crd::main(&args),

@@ -8,6 +8,7 @@ mod decide;
 mod decide_mad;
 mod predict;
 mod profile;
+mod record;
 mod rest;
 mod simulate;
 

@@ -171,7 +171,10 @@ fn answer(sizing: &Sizing, load: &Load) -> Answer {
         total_gpus: sizing.total_gpus.get(),
         attainment: rounded(sizing.good.get() * 100.0),
         pools,
-        reason: reason(sizing, load.demand.is_some()),
+        reason: match load.demand {
+            Some(_) => reason(sizing),
+            None => "no load: the minimum of each pool".to_owned(),
+        },
         // The lengths of an idle load are made up.
         extrapolated: sizing.extrapolated && load.demand.is_some(),
     }
@@ -182,10 +185,8 @@ fn rounded(x: f64) -> f64 {
     (x * 1e3).round() / 1e3
 }
 
-fn reason(sizing: &Sizing, busy: bool) -> String {
-    if !busy {
-        return "no load: the minimum of each pool".to_owned();
-    }
+/// What became of the promise, in words.
+pub(in crate::cli) fn reason(sizing: &Sizing) -> String {
     match sizing.verdict {
         Verdict::Kept => {
             let parts: Vec<String> =

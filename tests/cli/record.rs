@@ -1,0 +1,210 @@
+//! `simulate --record`, `why` and `replay`: a decision is recorded, explained, and made again.
+
+use std::io::Write as _;
+use std::process::Stdio;
+use std::sync::OnceLock;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::Value;
+
+use crate::{Done, command, file, here, planner};
+
+/// The record of ten simulated minutes, with an outage of the metrics.
+fn record() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("decisions.jsonl").display().to_string();
+        planner(&["simulate", "--fault", "metrics-gap:3m..4m", "--record", &path]).ok();
+        std::fs::read_to_string(path).unwrap()
+    })
+}
+
+fn with_input(args: &[&str], input: &str) -> Done {
+    let mut child = command(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that has seen enough closes its end.
+    drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
+    Done::of(child.wait_with_output().unwrap())
+}
+
+fn value(line: usize) -> Value {
+    serde_json::from_str(record().lines().nth(line - 1).unwrap()).unwrap()
+}
+
+/// The record with one line changed.
+fn changed(line: usize, change: impl FnOnce(&mut Value)) -> String {
+    let mut lines: Vec<String> = record().lines().map(str::to_owned).collect();
+    let mut value = value(line);
+    change(&mut value);
+    lines[line - 1] = value.to_string();
+    lines.join("\n") + "\n"
+}
+
+#[test]
+fn a_simulated_run_is_decided_again_byte_for_byte() {
+    let decisions = record().lines().count() - 1;
+    assert!(decisions > 50, "{decisions}");
+    assert_eq!(value(1)["kind"], "checkpoint");
+    let (_kept, path) = file("decisions.jsonl", record());
+    let text = planner(&["replay", &path]).ok();
+    assert!(text.contains("the same, byte for byte"), "{text}");
+    let sum = format!("{decisions} decisions: {decisions} the same, 0 different, 0 not replayed");
+    assert!(text.contains(&sum), "{text}");
+    let answer = with_input(&["replay", "--format", "json"], record()).json();
+    assert_eq!((&answer["same"], &answer["differ"]), (&decisions.into(), &0.into()));
+    let packed = {
+        let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+        gz.write_all(record().as_bytes()).unwrap();
+        gz.finish().unwrap()
+    };
+    let (_kept, path) = file("decisions.jsonl.gz", packed);
+    assert_eq!(planner(&["replay", &path, "--format", "json"]).json(), answer);
+}
+
+#[test]
+fn the_same_simulation_writes_the_same_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("again.jsonl").display().to_string();
+    planner(&["simulate", "--fault", "metrics-gap:3m..4m", "--record", &path]).ok();
+    assert_eq!(std::fs::read_to_string(path).unwrap(), record());
+}
+
+#[test]
+fn a_decision_that_was_changed_ends_with_code_6_and_its_place() {
+    let text = changed(20, |line| line["decision"]["pools"][1]["target"] = 77.into());
+    let done = with_input(&["replay"], &text);
+    assert_eq!(done.code, 6, "{}{}", done.out, done.err);
+    for part in
+        ["line 20: comes out differently", "decision.pools[1].target", "recorded  77", "now"]
+    {
+        assert!(done.out.contains(part), "{part}: {}", done.out);
+    }
+    assert!(done.err.contains("1 of"), "{}", done.err);
+    assert_eq!(with_input(&["replay", "--line", "19"], &text).code, 0);
+    assert_eq!(with_input(&["replay", "--line", "20"], &text).code, 6);
+    let one = with_input(&["replay", "--line", "21"], &text).ok();
+    assert!(one.contains("1 decisions: 1 the same") && one.contains("prefill"), "{one}");
+}
+
+#[test]
+fn what_is_torn_or_of_a_log_is_said_and_left_out() {
+    let cut = &record()[..record().len() - 100];
+    let mixed = format!("INFO started\n{cut}");
+    let done = with_input(&["replay"], &mixed);
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(done.err.contains("torn off at column"), "{}", done.err);
+    assert!(done.err.contains("1 lines are no decision records"), "{}", done.err);
+    let done = with_input(&["why"], &mixed);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let without: String = record().lines().skip(1).map(|line| format!("{line}\n")).collect();
+    with_input(&["replay"], &without).refused_after(2, "no checkpoint of its run comes before it");
+}
+
+impl Done {
+    /// It failed with this code after it had printed what it found.
+    fn refused_after(self, code: i32, says: &str) {
+        assert_eq!(self.code, code, "{}{}", self.out, self.err);
+        assert!(self.out.contains(says) && self.err.contains(says), "{}{}", self.out, self.err);
+    }
+}
+
+#[test]
+fn lines_of_version_1_are_explained_and_not_replayed() {
+    let old = here("tests/data/record-v1.jsonl").display().to_string();
+    let text = planner(&["why", &old]).ok();
+    assert!(text.contains("\nDecision\n") && text.contains("\nSeen\n"), "{text}");
+    planner(&["replay", &old])
+        .refused_after(2, "lines of version 1 hold neither the planner's memory nor the engines");
+}
+
+#[test]
+fn why_tells_all_that_a_decision_rests_on_in_80_columns() {
+    let text = with_input(&["why", "--at", "9m"], record()).ok();
+    let mut headings = text.lines().filter(|line| !line.starts_with(' ') && !line.is_empty());
+    assert!(headings.next().unwrap().starts_with("9m into the trace  simulated/azure"), "{text}");
+    let headings: Vec<&str> = headings.collect();
+    assert_eq!(
+        headings,
+        [
+            "Decision",
+            "Seen",
+            "Replicas",
+            "Demand",
+            "Error budget",
+            "Sizes that keep the promise",
+            "Written",
+            "Next look"
+        ]
+    );
+    for part in ["arrivals", "fresh", "TTFT, p95", "planned for", "decided by", "in 10s"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    for line in 2..=record().lines().count() {
+        let text = with_input(&["why", "--line", &line.to_string()], record()).ok();
+        for line in text.lines() {
+            assert!(line.chars().count() <= 80, "{line}\n{text}");
+            assert_eq!(line, line.trim_end());
+        }
+    }
+}
+
+#[test]
+fn why_during_an_outage_says_what_is_missing_and_what_to_do() {
+    let text = with_input(&["why", "--at", "3m50s"], record()).ok();
+    for part in ["[hold_no_metrics]", "What to do: Ask Prometheus", "the source did not answer"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("\nDemand\n"), "what was not known is not printed: {text}");
+}
+
+#[test]
+fn why_prints_the_line_itself_as_json() {
+    let last = record().lines().last().unwrap();
+    assert_eq!(with_input(&["why", "--format", "json"], record()).ok(), format!("{last}\n"));
+    assert_eq!(
+        value(record().lines().count()),
+        with_input(&["why", "--format", "json", "-"], record()).json()
+    );
+}
+
+#[test]
+fn a_decision_that_is_not_there_is_said() {
+    let lines = record().lines().count();
+    with_input(&["why", "--line", "1"], record()).refused(2, &["standard input:1: not a decision"]);
+    let far = (lines + 5).to_string();
+    let says = format!("has {lines} lines, and no line {far}");
+    with_input(&["why", "--line", &far], record()).refused(2, &[&says]);
+    with_input(&["why", "--at", "1s"], record()).refused(2, &["at or before 1s into the trace"]);
+    with_input(&["why", "--dgd", "llm/chat"], record()).refused(2, &["no decision for llm/chat"]);
+    with_input(&["replay"], "").refused(2, &["no decisions", "the key `record`"]);
+    planner(&["why", "/no/such"]).refused(2, &["/no/such"]);
+    planner(&["why", "--line", "0"]).refused(2, &["--line"]);
+    planner(&["why", "--at", "yesterday"]).refused(2, &["such as 2026-11-29T13:15:00Z"]);
+    let newer = changed(5, |line| line["version"] = 99.into());
+    with_input(&["replay"], &newer).refused(2, &[":5: record has version 99", "newer sla-planner"]);
+    let (_kept, config) = file("planner.yaml", "target: {dgd: chat}\n");
+    planner(&["why", "--config", &config]).refused(2, &["go to standard output", "kubectl logs"]);
+}
+
+#[test]
+fn the_configuration_names_the_record() {
+    let (kept, path) = file("decisions.jsonl", record());
+    let config = kept.path().join("planner.yaml");
+    std::fs::write(&config, format!("record: {path}\n")).unwrap();
+    let config = config.display().to_string();
+    planner(&["replay", "--config", &config]).ok();
+    planner(&["why", "--config", &config]).ok();
+}
+
+#[test]
+fn only_our_decisions_are_recorded() {
+    planner(&["simulate", "--policy", "keda", "--record", "x.jsonl"])
+        .refused(2, &["--record", "keda"]);
+    planner(&["simulate", "--record", "/no/such/x.jsonl"]).refused(2, &["/no/such/x.jsonl"]);
+}
