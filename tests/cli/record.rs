@@ -137,7 +137,7 @@ fn why_tells_all_that_a_decision_rests_on_in_80_columns() {
             "Replicas",
             "Demand",
             "Error budget",
-            "Sizes that keep the promise",
+            "Sizes at the upper end of that demand",
             "Written",
             "Next look"
         ]

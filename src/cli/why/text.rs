@@ -16,7 +16,7 @@ const SECTIONS: [(&str, fn(&Record, &mut Page)); 9] = [
     ("Replicas", replicas),
     ("Demand", demand),
     ("Error budget", error_budget),
-    ("Sizes that keep the promise", sizes),
+    ("Sizes at the upper end of that demand", sizes),
     ("Written", written),
     ("The referee objects", objections),
     ("Next look", next_look),
