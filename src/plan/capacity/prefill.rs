@@ -6,9 +6,9 @@ use crate::forecast::Lengths;
 use crate::profile::PrefillCurve;
 use crate::spec::EngineLimits;
 
-/// The longest pass that a late request ends in, as a share of its budget. At a half, some simulated
-/// queues have twice as many late requests as computed; at 1, ten times fewer.
-const PASS_SHARE: f64 = 0.6;
+/// Sizes of passes whose time is tabulated: the squares of so many equal steps up to a full one, close
+/// where fixed costs matter.
+const PASSES: u8 = 16;
 
 /// How much of the quadratic part of a single prompt's curve is attention, which several prompts in
 /// one pass do not share; the rest grows with the tokens of the pass, whosever they are. Of four
@@ -32,6 +32,10 @@ struct Prompt {
 #[derive(Clone, Debug)]
 pub(crate) struct PrefillModel {
     prompts: Vec<Prompt>,
+    /// Mean prompt, tokens.
+    tokens: f64,
+    /// Passes over several prompts, tokens and ms.
+    passes: Vec<(f64, f64)>,
     /// A full pass, ms.
     full_pass: f64,
 }
@@ -42,6 +46,8 @@ struct Wait {
     busy: f64,
     /// Per millisecond.
     decay: f64,
+    /// The shortest passes that keep up with what arrives, ms.
+    pass: f64,
 }
 
 impl PrefillModel {
@@ -64,17 +70,28 @@ impl PrefillModel {
         let full = alone(budget);
         let c = (ATTENTION * slower * curve.fit().c).min(full / (budget * budget) * 0.8);
         let per_token = (full - c * budget * budget) / budget;
-        let passes = |tokens: f64| (tokens / budget).max(1.0).ceil();
+        let parts = |tokens: f64| (tokens / budget).max(1.0).ceil();
         let longest = limits.context_length.map_or(f64::INFINITY, f64::from);
-        let prompts = shares(isl, longest)
+        let lengths = shares(isl, longest);
+        let moment = |power| lengths.iter().map(|(w, tokens)| w * tokens.powi(power)).sum::<f64>();
+        let tokens = moment(1);
+        // Tokens of its own prompt that one is paired with, on average.
+        let paired = moment(2) / tokens;
+        let passes = (0..=PASSES)
+            .map(|k| {
+                let n = budget * (f64::from(k) / f64::from(PASSES)).powi(2);
+                (n, alone(n) - c * n * (n - paired).max(0.0) + stretch)
+            })
+            .collect();
+        let prompts = lengths
             .into_iter()
             .map(|(weight, tokens)| Prompt {
                 weight,
-                alone: alone(tokens) + stretch * passes(tokens),
+                alone: alone(tokens) + stretch * parts(tokens),
                 added: per_token * tokens + c * tokens * tokens + stretch * tokens / budget,
             })
             .collect();
-        Self { prompts, full_pass: full + stretch }
+        Self { prompts, tokens, passes, full_pass: full + stretch }
     }
 
     /// The share that is late where `engines` take `rate` requests per ms in turn and a request may
@@ -146,60 +163,83 @@ impl PrefillModel {
     ///
     /// Every `engines`-th request comes to one engine, so that its gaps are sums of that many
     /// (Erlang), with as many stages fewer as the arrivals are burstier than Poisson. The decay is
-    /// Lundberg's: the root of `E[e^(decay * service)] * E[e^(-decay * gap)] = 1`. An engine is
-    /// found busy with the share of time that it works, single passes counted at their own price.
+    /// Lundberg's: the root of `E[e^(decay * service)] * E[e^(-decay * gap)] = 1`. How often an
+    /// engine is found at work is taken from the queue of such gaps whose service is exponential
+    /// (GI/M/1), where it is `1 - decay * service`: with regular gaps less than the utilisation, in
+    /// bursts more. A prompt costs more alone than in a full pass; it is counted at the middle of both.
     fn wait(&self, engines: f64, rate: f64, idc: f64) -> Wait {
         let gap = engines / rate.max(1e-12);
         let stages = engines / idc.max(1e-3);
-        let busy = (self.mean(|p| p.alone) / gap).min(1.0);
-        // ln E[e^(decay * service)] by the largest exponent, which keeps it finite.
-        let growth = |decay: f64| {
-            let most = self.prompts.iter().map(|p| p.added).fold(0.0, f64::max) * decay;
-            let sum: f64 =
-                self.prompts.iter().map(|p| p.weight * (p.added * decay - most).exp()).sum();
-            most + sum.ln() - stages * (decay * gap / stages).ln_1p()
+        // ln E[e^(-decay * gap)] and its slope.
+        let gaps = |decay: f64| {
+            let part = decay * gap / stages;
+            (-stages * part.ln_1p(), -gap / (1.0 + part))
         };
-        let mut high = 1.0 / self.mean(|p| p.added).max(1e-9);
-        for _ in 0..64 {
-            if growth(high) > 0.0 {
-                break;
+        let longest = self.prompts.iter().map(|p| p.added).fold(0.0, f64::max);
+        // ln E[e^(decay * service)] by the largest exponent, which keeps it finite.
+        let decay = positive_root(1.0 / self.mean(|p| p.added).max(1e-9), |decay| {
+            let (mut sum, mut weighted) = (0.0, 0.0);
+            for p in &self.prompts {
+                let part = p.weight * ((p.added - longest) * decay).exp();
+                sum += part;
+                weighted += part * p.added;
             }
-            high *= 2.0;
-        }
-        let mut low = 0.0;
-        for _ in 0..50 {
-            let middle = f64::midpoint(low, high);
-            if growth(middle) < 0.0 {
-                low = middle;
-            } else {
-                high = middle;
-            }
-        }
-        Wait { busy, decay: low }
+            let (gaps, slope) = gaps(decay);
+            (longest * decay + sum.ln() + gaps, weighted / sum + slope)
+        });
+        let service = self.mean(|p| f64::midpoint(p.alone, p.added));
+        let busy = if service < gap {
+            // By its logarithm.
+            let root = positive_root(1.0, |x: f64| {
+                let (gaps, slope) = gaps(-(-x).exp_m1() / service);
+                (x + gaps, 1.0 + slope * (-x).exp() / service)
+            });
+            (-root).exp()
+        } else {
+            1.0
+        };
+        Wait { busy, decay, pass: self.pass_that_keeps_up(gap) }
+    }
+
+    /// The shortest pass in which no more tokens arrive than it reads, where a prompt comes every
+    /// `gap` ms; a full one where none is fast enough.
+    fn pass_that_keeps_up(&self, gap: f64) -> f64 {
+        // By how much longer a pass takes than its tokens take to arrive.
+        let behind = |(tokens, time): (f64, f64)| time - tokens * gap / self.tokens;
+        let steps = self.passes.iter().zip(&self.passes[1..]);
+        let first = steps.map(|(a, b)| (*a, *b)).find(|(_, b)| behind(*b) <= 0.0);
+        first.map_or(self.full_pass, |(a, b)| {
+            let part = behind(a) / (behind(a) - behind(b));
+            a.1 + part * (b.1 - a.1)
+        })
     }
 
     /// The share of requests that take longer than `budget` ms: those that are late even alone, and
-    /// those behind others, whose pass ends up to one pass after their own part of it. Also the
-    /// share to plan with: length by length with the reserve of [`planned`], which only those need
-    /// that are late for chance, so that it is monotone wherever the first share is.
+    /// those behind others. Also the share to plan with: length by length with the reserve of
+    /// [`planned`], which only those need that are late for chance, so that it is monotone wherever
+    /// the first share is.
     ///
-    /// How long that pass is: a full one where `budget` leaves room for several. Else a request is
-    /// late after two (the one under way at its arrival and its own), so that half of `budget` would
-    /// do; simulated queues (1 to 4 engines, loads of 50 to 90 %, budgets of 1 to 1.6 full passes)
-    /// lie between that and [`PASS_SHARE`].
+    /// A request ends with its pass, and so with the work of others that came later: of a full pass
+    /// any part of it where the queue is long; else what arrives until the pass begins, which at a
+    /// busy engine is as much as the part `busy` of the work ahead. Where passes are long for their
+    /// fixed costs, it waits for the rest of one and for its own.
     fn late_after(&self, wait: Wait, budget: f64) -> (f64, f64) {
-        let pass = self.full_pass.min(PASS_SHARE * budget.max(0.0));
+        let Wait { busy, decay, pass } = wait;
         let (mut late, mut to_plan) = (0.0, 0.0);
         for p in &self.prompts {
             let (one, reserved) = if p.alone > budget {
                 (1.0, 1.0)
             } else {
-                let spread = [0.125, 0.375, 0.625, 0.875];
-                let behind: f64 = spread
+                let short = (budget - p.alone) / (1.0 + busy);
+                let behind: f64 = [0.125, 0.375, 0.625, 0.875]
                     .iter()
-                    .map(|u| (-wait.decay * (budget - p.added - u * pass).max(0.0)).exp())
+                    .map(|u| {
+                        let long = budget - p.added - u * self.full_pass;
+                        let ahead = short.max(long).min(budget - (1.0 + u) * pass);
+                        (-decay * ahead.max(0.0)).exp()
+                    })
                     .sum();
-                let one = wait.busy * behind / 4.0;
+                let one = busy * behind / 4.0;
                 (one, planned(one))
             };
             late += p.weight * one;
@@ -207,4 +247,27 @@ impl PrefillModel {
         }
         (late.min(1.0), to_plan.min(1.0))
     }
+}
+
+/// The positive root of a convex function that is 0 at 0 and falls there, from its values and slopes:
+/// Newton's steps come down to it from any point where the function is positive, such as `from` or a
+/// double of it.
+fn positive_root(from: f64, of: impl Fn(f64) -> (f64, f64)) -> f64 {
+    let mut x = from;
+    for _ in 0..64 {
+        if of(x).0 > 0.0 {
+            break;
+        }
+        x *= 2.0;
+    }
+    for _ in 0..64 {
+        let (value, slope) = of(x);
+        let next = x - value / slope;
+        // Also where either is not finite.
+        if !(next > 0.0 && next < x * (1.0 - 1e-14)) {
+            break;
+        }
+        x = next;
+    }
+    x
 }

@@ -179,8 +179,8 @@ fn a_tight_budget_gives_the_pair_with_the_fewest_late_requests() {
 fn own_percentiles_of_a_target_are_kept_beside_the_common_one() {
     let engine = engine(library::DEFAULT);
     let demand = steady(40.0, 3000.0, 150.0);
-    let plain = size(&pools(&engine), &sla(250.0, 50.0), &demand, None);
-    let strict = Sla { ttft_percentile: Percentile::new(99.9), ..sla(250.0, 50.0) };
+    let plain = size(&pools(&engine), &sla(170.0, 50.0), &demand, None);
+    let strict = Sla { ttft_percentile: Percentile::new(99.9), ..sla(170.0, 50.0) };
     let strict = size(&pools(&engine), &strict, &demand, None);
     assert!(strict.pools[0].replicas > plain.pools[0].replicas, "{plain:?} {strict:?}");
 }
