@@ -1,8 +1,10 @@
-//! The time of one decision, and of its dearest part, the sizing.
+//! The time of one decision, of its dearest part, the sizing, and of a round over many deployments.
 //!
-//! `cargo bench --bench plan`; with `-- --test` every bench runs once, as a smoke test.
+//! `cargo bench --bench plan`; with `-- --test` every bench runs once, as a smoke test. Planners have
+//! hours behind them: an empty memory has nothing to forecast from. Criterion tells means, so that
+//! the tail of single decisions is printed before.
 #![allow(missing_docs, reason = "criterion's macros make public items without")]
-#![allow(clippy::unwrap_used, reason = "a bench may fail loudly")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench may fail loudly, and prints")]
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -16,22 +18,34 @@ use sla_planner::spec::{EngineLimits, Intervals, Sla};
 use sla_planner::units::{Gpus, Millis, PerSecond, Percentile, Replicas, Timestamp, Tokens};
 
 const ROLES: [Role; 2] = [Role::Prefill, Role::Decode];
+/// Seconds between two decisions.
+const TICK: u32 = 30;
+/// Decisions that a planner has behind it: six hours.
+const WARM: u32 = 720;
+/// Deployments of two pools each.
+const DEPLOYMENTS: u32 = 500;
 
-fn observation(now: Timestamp) -> Observation {
+/// What a deployment shows at a tick: a load that goes up and down by a half within 90 minutes, with
+/// faster waves on top. `phase` tells deployments apart.
+fn observation(now: Timestamp, phase: f64, tick: u32) -> Observation {
     let at = now;
+    let seconds = f64::from(tick * TICK);
+    let wave = |period: f64| (seconds / period * std::f64::consts::TAU + phase).sin();
+    let rate = 40.0 * (1.0 + 0.5 * wave(5400.0) + 0.2 * wave(97.0) + 0.1 * wave(41.3));
     let mut traffic =
         Traffic::all_missing(Duration::from_secs(60), Percentile::default(), &Missing::NoSeries);
-    traffic.arrivals = Signal::Fresh { value: PerSecond::new(60.0).unwrap(), at };
-    traffic.isl = Signal::Fresh { value: Tokens::new(3000.0).unwrap(), at };
-    traffic.osl = Signal::Fresh { value: Tokens::new(150.0).unwrap(), at };
+    let tokens = |mean: f64, period| Tokens::new(mean * (1.0 + 0.05 * wave(period))).unwrap();
+    traffic.arrivals = Signal::Fresh { value: PerSecond::new(rate).unwrap(), at };
+    traffic.isl = Signal::Fresh { value: tokens(3000.0, 61.0), at };
+    traffic.osl = Signal::Fresh { value: tokens(150.0, 53.0), at };
     traffic.ttft.quantile = Signal::Fresh { value: Millis::new(200.0).unwrap(), at };
     traffic.itl.quantile = Signal::Fresh { value: Millis::new(9.0).unwrap(), at };
     let pools = ROLES.map(|role| (role, Signal::Fresh { value: PoolInventory::steady(4), at }));
     Observation { at, traffic, inventory: Inventory { pools: pools.into() } }
 }
 
-fn input(engine: &EngineProfile) -> PlanInput<'_> {
-    let now = Timestamp::from_millis(1_000_000);
+fn input(engine: &EngineProfile, phase: f64, tick: u32) -> PlanInput<'_> {
+    let now = Timestamp::from_millis(1_000_000 + i64::from(tick * TICK) * 1000);
     let pools = ROLES.map(|role| PoolInput {
         role,
         engine,
@@ -48,17 +62,56 @@ fn input(engine: &EngineProfile) -> PlanInput<'_> {
         pools: pools.into(),
         budget: Some(Gpus::new(64)),
         intervals: Intervals::default(),
-        observation: observation(now),
+        observation: observation(now, phase, tick),
     }
+}
+
+/// A planner that has seen so many ticks.
+fn warm(engine: &EngineProfile, phase: f64, ticks: u32) -> Memory {
+    (0..ticks)
+        .fold(Memory::default(), |memory, tick| plan(&input(engine, phase, tick), &memory).memory)
+}
+
+/// Prints the median and the tail of single decisions, each after the one before.
+#[expect(clippy::disallowed_methods, reason = "a bench measures time")]
+fn tail(engine: &EngineProfile, decisions: u32) {
+    let mut memory = warm(engine, 0.0, WARM);
+    let mut times: Vec<Duration> = (WARM..WARM + decisions)
+        .map(|tick| {
+            let input = input(engine, 0.0, tick);
+            let start = std::time::Instant::now();
+            let outcome = black_box(plan(black_box(&input), black_box(&memory)));
+            let time = start.elapsed();
+            memory = outcome.memory;
+            time
+        })
+        .collect();
+    times.sort();
+    let at = |percent: usize| times[(times.len() * percent).div_ceil(100) - 1];
+    println!(
+        "one decision, {decisions} of them: p50 {:?}, p99 {:?}, largest {:?}",
+        at(50),
+        at(99),
+        at(100)
+    );
 }
 
 fn decisions(c: &mut Criterion) {
     let engine = library::get(library::DEFAULT).unwrap();
-    let input = input(&engine);
-    let memory = Memory::default();
+    let smoke = std::env::args_os().any(|arg| arg == "--test");
+    tail(&engine, if smoke { 1 } else { 2000 });
+    let first = input(&engine, 0.0, WARM);
+    let memory = warm(&engine, 0.0, if smoke { 1 } else { WARM });
     c.bench_function("decision/disaggregated", |b| {
-        b.iter(|| plan(black_box(&input), black_box(&memory)));
+        b.iter(|| plan(black_box(&first), black_box(&memory)));
     });
+    let many: Vec<(PlanInput<'_>, Memory)> = (0..if smoke { 1 } else { DEPLOYMENTS })
+        .map(|n| (input(&engine, f64::from(n), WARM), warm(&engine, f64::from(n), WARM)))
+        .collect();
+    c.bench_function("decision/1000_pools", |b| {
+        b.iter(|| many.iter().map(|(input, memory)| plan(input, memory)).collect::<Vec<_>>());
+    });
+    drop(many);
     let pools = ROLES.map(|role| SizePool {
         correction: Correction::default(),
         role,
