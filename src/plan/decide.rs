@@ -158,10 +158,10 @@ fn size_pools<'a>(input: &PlanInput<'a>, correction: Correction) -> Vec<SizePool
 
 /// What a late request costs where prompts are read (decode pools pay a part of it), while the error
 /// budget is spent as it should be: a fleet that makes the whole share late that the promise allows
-/// pays this much of itself. On D1 to D8 of docs/results.md 0.3 had 98.58 % good at 0.92 times the best
-/// static fleets, this 98.65 at 0.96, 0.6 98.85 at 0.98; on L1 and L2 0.4 had 99.79 at 0.77, this 99.82
-/// at 0.78 and 0.6 99.84 at 0.80.
-const PRICE: f64 = 0.5;
+/// pays this much of itself. On D1 to D8 of docs/results.md 0.3 had 98.4 % good at 0.90 times the GPU-hours
+/// of the best static fleets, this 98.65 at 0.94 and 1.2 98.8 at 0.99; on L1 and L2 0.4 had 99.76 at
+/// 0.74 and this 99.79 at 0.76.
+const PRICE: f64 = 0.6;
 
 /// How much of what was known of an engine stays at each look: the mix of requests changes slowly.
 const KEPT: f64 = 0.95;

@@ -52,6 +52,12 @@ const FEWEST: f64 = 10.0;
 /// what waits for the others.
 const STILL_FOR: Duration = Duration::from_secs(60);
 
+/// A mean TTFT of so many times the target is that of a fleet which is behind with its work, for
+/// whatever reason there was: it says something of the engines only where they have not caught up
+/// after a long time.
+const BEHIND: f64 = 2.0;
+const CAUGHT_UP_AFTER: Duration = Duration::from_secs(300);
+
 /// What engines take over what their profile says: 1 is the profile.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Correction {
@@ -92,9 +98,12 @@ impl Factor {
         self.log += part * difference / answer.max(1.0);
         self.log = self.log.clamp(limits.0.ln(), limits.1.ln());
         self.seconds += step;
-        let keep = (-step / seconds_of(ERROR_PACE)).exp();
-        self.error = self.error * keep + difference.abs() * step;
-        self.weight = self.weight * keep + step;
+        // While the factor is on its way the difference says nothing of the model.
+        if self.seconds > seconds_of(ERROR_PACE) {
+            let keep = (-step / seconds_of(ERROR_PACE)).exp();
+            self.error = self.error * keep + difference.abs() * step;
+            self.weight = self.weight * keep + step;
+        }
     }
 
     /// What to take the profile times.
@@ -108,7 +117,8 @@ impl Factor {
     }
 
     fn mean_error(&self) -> f64 {
-        if self.weight > 0.0 { self.error / self.weight } else { 0.0 }
+        // A short time of errors is an outage, not a model.
+        self.error / self.weight.max(seconds_of(ERROR_PACE) / 2.0)
     }
 }
 
@@ -167,8 +177,10 @@ impl Learned {
             if input.pools.iter().all(|p| p.measured) { WITH_PROFILE } else { WITHOUT_PROFILE };
         let difference = |seen: f64, model: f64| (seen / model).ln();
         let seen = |ms: f64| (ms > 0.0).then_some(ms);
+        let late = |ms: f64| ms > BEHIND * input.sla.ttft.get();
+        let first = traffic.ttft.mean.fresh().and_then(|ms| seen(ms.get()));
         if let (Some(seen), Some(model)) =
-            (traffic.ttft.mean.fresh().and_then(|ms| seen(ms.get())), ttft)
+            (first.filter(|ms| !late(*ms) || self.stood_for(now) >= CAUGHT_UP_AFTER), ttft)
         {
             self.prefill.learn(difference(seen, model.mean), model.answer, step, limits);
         }
@@ -210,6 +222,11 @@ impl Learned {
     /// seen.
     pub(super) fn raw(&self) -> Correction {
         Correction { prefill: self.prefill.log.exp(), decode: self.decode.log.exp() }
+    }
+
+    /// For how long all pools have stood still.
+    fn stood_for(&self, now: Timestamp) -> Duration {
+        self.still.values().map(|(_, since)| now.since(*since)).min().unwrap_or_default()
     }
 
     /// What the profiles are taken times.

@@ -46,7 +46,8 @@ pub struct RecordedPool {
 
 impl RecordedPool {
     fn of(pool: &PoolInput<'_>) -> Self {
-        let PoolInput { role, engine, limits, gpus_per_replica, min, max, measured, startup } = pool;
+        let PoolInput { role, engine, limits, gpus_per_replica, min, max, measured, startup } =
+            pool;
         Self {
             role: *role,
             limits: *limits,

@@ -78,6 +78,7 @@ fn input(engine: &EngineProfile, i: i64) -> PlanInput<'_> {
         min: Replicas::new(1),
         max: Some(Replicas::new(20)),
         startup: Duration::from_secs(60),
+        measured: true,
     };
     let observation = observation(i);
     PlanInput {

@@ -137,10 +137,10 @@ impl PrefillModel {
         let used = rate / engines * self.mean(|p| p.added);
         let rate = if used > MAX_UTILISATION { rate * MAX_UTILISATION / used } else { rate };
         let used = used.min(MAX_UTILISATION);
-        let Wait { busy, decay } = self.wait(engines, rate, idc);
+        let Wait { busy, decay, pass } = self.wait(engines, rate, idc);
         // Behind others a prompt ends with the pass that it shares.
         let own = self.mean(|p| (1.0 - busy) * p.alone + busy * p.added);
-        let wait = busy * (1.0 / decay.max(1e-9) + self.full_pass.min(own) / 2.0);
+        let wait = busy * (1.0 / decay.max(1e-9) + pass.min(own) / 2.0);
         let mean = own + wait;
         (mean, (own + wait * (1.0 + 1.0 / (1.0 - used))) / mean)
     }
