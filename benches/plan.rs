@@ -15,7 +15,9 @@ use sla_planner::observe::{Inventory, Missing, Observation, PoolInventory, Role,
 use sla_planner::plan::{Correction, Memory, PlanInput, PoolInput, SizePool, plan, size};
 use sla_planner::profile::{EngineProfile, library};
 use sla_planner::spec::{EngineLimits, Intervals, Sla};
-use sla_planner::units::{Gpus, Millis, PerSecond, Percentile, Replicas, Timestamp, Tokens};
+use sla_planner::units::{
+    Gpus, Millis, PerSecond, Percentile, Predictor, Replicas, Timestamp, Tokens,
+};
 
 const ROLES: [Role; 2] = [Role::Prefill, Role::Decode];
 /// Seconds between two decisions.
@@ -62,6 +64,7 @@ fn input(engine: &EngineProfile, phase: f64, tick: u32) -> PlanInput<'_> {
         pools: pools.into(),
         budget: Some(Gpus::new(64)),
         intervals: Intervals::default(),
+        predictor: Predictor::default(),
         observation: observation(now, phase, tick),
     }
 }

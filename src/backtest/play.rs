@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use thiserror::Error;
 
 use super::hindsight::{best_static, oracle};
-use super::policy::{Ours, PolicyError, PolicySpec, Recorded, Static};
+use super::policy::{Ours, PREDICTOR, PolicyError, PolicySpec, Recorded, Static};
 use super::run::{Case, Ran};
 use crate::record::{Line, Recorder};
 use crate::sim::{Open, SimError, Sink};
@@ -15,7 +15,11 @@ use crate::units::Role;
 
 /// The policies that are not the rule of another autoscaler, with a line about each.
 pub const OWN: [(&str, &str); 4] = [
-    ("ours", "this planner, as it runs in a cluster"),
+    (
+        "ours",
+        "this planner, as it runs in a cluster; ours:predictor=kalman has another predictor than its \
+         file says (auto, constant, arima, kalman or prophet)",
+    ),
     ("static", "a fleet that never changes: static:4,3 is 4 prefill and 3 decode replicas"),
     ("static-best", "the cheapest static fleet that keeps the promise on this very trace"),
     ("oracle", "a schedule made with perfect foresight, the start-up time respected"),
@@ -82,6 +86,9 @@ pub fn play<S: Source>(
     match spec.name.as_str() {
         "ours" => {
             let mut ours = Ours::new(&case.setting);
+            if let Some(predictor) = spec.predictor() {
+                ours = ours.predicting(predictor);
+            }
             let ran = case.run(&mut stream()?, &mut ours, step_s, watch).map_err(PlayError::Sim)?;
             Ok(Played { objections: ours.objections().to_vec(), ..plain(ran) })
         }
@@ -166,7 +173,7 @@ pub fn check(spec: &PolicySpec) -> Result<(), PolicyError> {
     };
     match spec.name.as_str() {
         "static" => return no_knobs(spec, &[]),
-        "ours" => no_knobs(spec, &[])?,
+        "ours" => no_knobs(spec, &[PREDICTOR])?,
         "static-best" | "oracle" => no_knobs(spec, &["target"])?,
         _ => return super::policy::check(spec),
     }

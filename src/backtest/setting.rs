@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::plan::PoolInput;
 use crate::profile::EngineProfile;
 use crate::spec::{EngineLimits, Intervals, Sla};
-use crate::units::{Gpus, Replicas, Role};
+use crate::units::{Gpus, Predictor, Replicas, Role};
 
 /// The same for every policy of a comparison.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct Setting {
     pub budget: Option<Gpus>,
     /// How often ours looks, and for how long it holds.
     pub intervals: Intervals,
+    /// Who predicts the demand for ours.
+    pub predictor: Predictor,
 }
 
 /// One pool.

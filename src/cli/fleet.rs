@@ -162,6 +162,7 @@ impl Fleet {
             pools: settings,
             budget: setup.budget,
             intervals: config.intervals,
+            predictor: config.forecast.predictor,
         };
         Ok(Case { setting, sim })
     }

@@ -12,6 +12,7 @@ mod demo;
 mod fault;
 mod files;
 mod fleet;
+mod forecast_study;
 mod frontier;
 mod identity;
 mod needs;
@@ -56,6 +57,8 @@ enum Command {
     Merge(backtest::MergeArgs),
     /// Sweeps one knob of each policy: good requests against GPU-hours.
     Frontier(Box<frontier::Args>),
+    /// Forecasts the rate and the lengths of traces and compares the predictors.
+    ForecastStudy(forecast_study::Args),
     /// Shows the planner at work on a simulated cluster, faster than life.
     Demo(Box<demo::Args>),
     /// Answers JSON lines with scaling decisions, for any simulator or controller.
@@ -99,6 +102,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Backtest(args) => backtest::main(&args),
         Command::Merge(args) => backtest::merge(&args),
         Command::Frontier(args) => frontier::main(&args),
+        Command::ForecastStudy(args) => forecast_study::main(&args),
         Command::Demo(args) => demo::main(&args),
         Command::Decide(args) => decide::main(&args),
         Command::Run(args) => run::main(&args),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
@@ -12,8 +12,9 @@ use super::files;
 use super::needs::{self, Need};
 use crate::profile::{EngineProfile, library};
 use crate::prometheus::Endpoint;
-use crate::run::{RunError, Setup};
-use crate::spec::{Config, Mode, PrometheusSource};
+use crate::run::{RunError, Setup, Warmup};
+use crate::spec::{Config, Intervals, Mode, PrometheusSource, format_duration};
+use crate::trace::windows;
 
 /// Plans for one DynamoGraphDeployment and scales it, until SIGTERM.
 #[derive(Debug, clap::Args)]
@@ -88,7 +89,27 @@ fn setup(config: Config, args: &Args) -> Result<Setup, CliError> {
             (pool.min, pool.gpus(own.and_then(EngineProfile::gpus_per_engine)))
         }),
     )?;
-    Ok(Setup { config, target, prometheus, engines, context: args.context.clone() })
+    let warmup = config.forecast.warmup_trace.as_deref().map(|path| warmup(path, &config));
+    let warmup = warmup.transpose()?;
+    Ok(Setup { config, target, prometheus, engines, warmup, context: args.context.clone() })
+}
+
+/// The trace to learn from before the first tick, as the queries of a tick would have seen it.
+pub(super) fn warmup(path: &str, config: &Config) -> Result<Warmup, CliError> {
+    let bad = |e| files::bad_trace(e, path);
+    let mut reader = files::trace(Path::new(path))?;
+    let Intervals { adjustment, window, .. } = config.intervals;
+    let steps =
+        windows(reader.by_ref(), adjustment, window).collect::<Result<Vec<_>, _>>().map_err(bad)?;
+    if steps.is_empty() {
+        return Err(CliError::bad_input(format!(
+            "{path}: the warm-up trace is shorter than a tick ({}), so that nothing can be learned \
+             from it",
+            format_duration(adjustment)
+        ))
+        .hint("give a longer trace, or leave out `forecast.warmup_trace`"));
+    }
+    Ok(Warmup { steps, began: reader.began() })
 }
 
 /// The address and manners of a Prometheus, from the configuration.

@@ -25,8 +25,8 @@ use crate::units::seconds_of;
 pub(super) const SHIPPED: (&str, &[u8]) =
     ("azure-2023-conv-10min", include_bytes!("../../examples/traces/azure-2023-conv-10min.jsonl"));
 
-/// The flags of a trace that is replayed.
-#[derive(Clone, Debug, clap::Args)]
+/// The flags of a trace that is replayed; none of them is the trace as it is.
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct TraceArgs {
     /// A trace (Mooncake JSONL, CSV or Azure's CSV, plain or gzip), or a load to draw such as
     /// poisson:rps=12,isl=3000,osl=150,for=30m; several are put over each other. The shipped
@@ -258,6 +258,24 @@ impl TraceArgs {
 }
 
 impl Trace {
+    /// A trace as it is: the file or load of this name, or the shipped one.
+    pub(super) fn plain(text: Option<&str>) -> Result<Self, CliError> {
+        let (name, origin) = match text {
+            Some(text) => {
+                let origin = Origin::of(text)?;
+                (origin.name(text), origin)
+            }
+            None => (Origin::Shipped.name(""), Origin::Shipped),
+        };
+        Ok(Self {
+            name,
+            over: vec![origin],
+            after: Vec::new(),
+            args: TraceArgs::default(),
+            span: OnceCell::new(),
+        })
+    }
+
     /// Refuses a trace without any request: every policy would keep every promise.
     pub(super) fn refuse_empty(&self) -> Result<(), CliError> {
         match self.open().map_err(|e| self.bad(e))?.next() {

@@ -6,6 +6,7 @@ use super::exit::CliError;
 use super::{files, needs, say};
 use crate::profile::lint;
 use crate::spec::{Mode, format_duration};
+use crate::units::Predictor;
 
 /// Checks a configuration file without a cluster.
 #[derive(Debug, clap::Args)]
@@ -49,6 +50,13 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         Some(gpus) => format!("budget: {gpus} GPUs"),
         None => "budget: no limit".to_owned(),
     });
+    if config.forecast.predictor != Predictor::Auto {
+        line(format!("forecast: by {}", config.forecast.predictor));
+    }
+    if let Some(path) = &config.forecast.warmup_trace {
+        let ticks = super::run::warmup(path, &config)?.steps.len();
+        line(format!("forecast: learns from {ticks} ticks of {path}"));
+    }
     line(format!("decides every {}", format_duration(config.intervals.adjustment)));
     if let Some(t) = &config.target {
         let does = match config.mode {

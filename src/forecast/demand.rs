@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::standing::{Engine, Lead, Rules, SET_BACK, Standing};
-use crate::units::{PerSecond, Role, Timestamp, Tokens, seconds_of};
+use super::predict::{Bands, Predicted, Values};
+use super::standing::{Engine, Lead, Rule, Rules, SET_BACK, Standing};
+use crate::units::{PerSecond, Predictor, Role, Share, Timestamp, Tokens, seconds_of};
 
 /// A forecast value with its band, in the unit of the series.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -128,6 +129,10 @@ pub struct Horizon {
     pub patience: Duration,
     /// The longest that capacity is held after it was last needed.
     pub longest_hold: Duration,
+    /// The shortest that a replica is held.
+    pub hold: Duration,
+    /// Who predicts.
+    pub predictor: Predictor,
     /// What one engine takes.
     pub engines: Engines,
 }
@@ -241,6 +246,18 @@ pub struct DemandForecast {
     osl: LengthSeries,
     prefill: Rules,
     decode: Rules,
+    #[serde(default)]
+    predicted: Predicted,
+}
+
+/// The quantiles that a named predictor is asked for: below the middle no promise is meant, and a
+/// rarer one than this has no experience.
+const QUANTILES: (f64, f64) = (0.5, 0.995);
+
+/// The quantile at which room costs as much as the requests that are late for want of it, which cost
+/// `price` times what the fleet does: the newsvendor's.
+fn quantile(price: f64) -> f64 {
+    (price / (1.0 + price)).clamp(QUANTILES.0, QUANTILES.1)
 }
 
 impl DemandForecast {
@@ -279,6 +296,35 @@ impl DemandForecast {
         };
         let outputs = rate * mean(seen.osl, &self.osl);
         self.decode.learn(at, seen.window, outputs, rate, lead);
+        let length = |own: Option<Tokens>| own.map(Tokens::get).filter(|x| *x > 0.0);
+        let (isl, osl) = (length(seen.isl), length(seen.osl));
+        let values = Values { rate, isl, osl, prefill: prompts, decode: outputs };
+        self.predicted.learn(at, values, horizon.predictor, (horizon.lead, horizon.hold));
+    }
+
+    /// Rate and mean lengths at the horizon, each with its band; `None` before a rate was seen.
+    #[must_use]
+    pub fn bands(&self) -> Option<Bands> {
+        self.predicted.bands()
+    }
+
+    /// What is kept standing for prompts and for outputs: by the rules, or by the predictor that was
+    /// named, whose highest work of the hold stays below it but for the share that the price leaves.
+    fn standing(&self, price: f64) -> Option<(Standing, Standing)> {
+        let (by_prefill, by_decode) = (quantile(price), quantile(DECODE * price));
+        let Some((prefill, decode)) = self.predicted.work(by_prefill, by_decode) else {
+            return Some((self.prefill.standing(price)?, self.decode.standing(DECODE * price)?));
+        };
+        let hold = self.predicted.hold();
+        let named = |rules: &Rules, said: f64, quantile: f64| {
+            let level = rules.level()?;
+            // What serves now is needed until the horizon.
+            let high = said.max(level);
+            let margin = if level > 0.0 { high / level } else { 1.0 };
+            let late = Share::clamped(1.0 - quantile);
+            Some(Standing { level, high, rule: Rule { hold, margin, roof: None }, late })
+        };
+        Some((named(&self.prefill, prefill, by_prefill)?, named(&self.decode, decode, by_decode)?))
     }
 
     /// The arrivals of the last window that taught anything, per second.
@@ -292,15 +338,15 @@ impl DemandForecast {
     #[must_use]
     pub fn demand(&self, price: f64) -> Option<Forecast> {
         let (isl, osl) = (self.isl.lengths()?, self.osl.lengths()?);
-        let (prefill, decode) =
-            (self.prefill.standing(price)?, self.decode.standing(DECODE * price)?);
+        let (prefill, decode) = self.standing(price)?;
         let requests = |work: f64, lengths: Lengths| work / lengths.mean.get();
         let (p, d) = (requests(prefill.high, isl), requests(decode.high, osl));
-        let point = self.rate.unwrap_or_default();
+        let last = self.rate.unwrap_or_default();
+        let band = self.predicted.rate().unwrap_or(Band::certain(last));
         let high = p.max(d);
         let part = |x: f64| if high > 0.0 { x / high } else { 1.0 };
         let demand = Demand {
-            rate: Band { low: point.min(high), point, high },
+            rate: Band { low: band.low.min(high), point: band.point.min(high), high },
             isl,
             osl,
             // Bursts longer than a level are in its upper end, and would count twice.
@@ -322,6 +368,8 @@ mod tests {
         patience: MINUTE,
         longest_hold: Duration::MAX,
         engines: Engines { prefill: WHOLE, decode: WHOLE },
+        hold: MINUTE,
+        predictor: Predictor::Auto,
     };
 
     fn reading(rate: f64, isl: Option<f64>, osl: Option<f64>) -> Reading {
@@ -341,7 +389,71 @@ mod tests {
         f.learn(t(0), reading(12.0, Some(3000.0), Some(150.0)), HORIZON);
         f.learn(t(60_000), reading(0.0, None, None), HORIZON);
         let d = f.demand(10.0).unwrap().demand;
-        assert_eq!((d.rate.point, d.isl.mean.get(), d.osl.mean.get()), (0.0, 3000.0, 150.0));
+        assert_eq!((d.isl.mean.get(), d.osl.mean.get()), (3000.0, 150.0));
+        assert!(d.rate.low <= d.rate.point && d.rate.point < 12.0, "{d:?}");
+        assert_eq!(f.rate(), Some(0.0));
+    }
+
+    /// Three hours of a load with steps of a half, one reading a minute.
+    fn after_steps(predictor: Predictor) -> DemandForecast {
+        let mut f = DemandForecast::default();
+        for i in 0..180_i64 {
+            let rate = if i % 20 < 4 { 18.0 } else { 12.0 };
+            let at = Timestamp::from_millis(i * 60_000);
+            f.learn(at, reading(rate, Some(3000.0), Some(150.0)), Horizon { predictor, ..HORIZON });
+        }
+        f
+    }
+
+    #[test]
+    fn a_named_predictor_holds_the_upper_end_of_its_own_forecast() {
+        let by_rules = after_steps(Predictor::Auto).demand(40.0).unwrap();
+        let mut highs = Vec::new();
+        for predictor in
+            [Predictor::Constant, Predictor::Arima, Predictor::Kalman, Predictor::Prophet]
+        {
+            let f = after_steps(predictor);
+            let (dear, cheap) = (f.demand(40.0).unwrap(), f.demand(1.0).unwrap());
+            assert!(dear.prefill.high >= 17.0 * 3000.0, "{predictor}: {dear:?}");
+            assert!(cheap.prefill.high < dear.prefill.high, "{predictor}: {cheap:?}");
+            assert!(cheap.prefill.high >= cheap.prefill.level, "{predictor}: {cheap:?}");
+            let missed = dear.prefill.late.get();
+            assert!((missed - 1.0 / 41.0).abs() < 1e-9, "{predictor}: {missed}");
+            let bands = f.bands().unwrap();
+            assert_eq!((bands.predictor, bands.rate.weights.len()), (predictor, 1));
+            highs.push(dear.prefill.high);
+        }
+        highs.push(by_rules.prefill.high);
+        highs.sort_by(f64::total_cmp);
+        highs.dedup();
+        assert!(highs.len() >= 4, "each says its own: {highs:?}");
+    }
+
+    #[test]
+    fn the_bands_are_there_whoever_decides_and_another_predictor_begins_anew() {
+        let mut f = after_steps(Predictor::Auto);
+        let bands = f.bands().unwrap();
+        let weights: f64 = bands.rate.weights.values().sum();
+        assert!(bands.rate.weights.len() > 5 && (weights - 1.0).abs() < 1e-9, "{bands:?}");
+        let isl = bands.isl.unwrap().band;
+        assert!(isl.low > 2900.0 && isl.high < 3100.0, "all prompts are alike: {isl:?}");
+        let at = Timestamp::from_millis(180 * 60_000);
+        let horizon = Horizon { predictor: Predictor::Kalman, ..HORIZON };
+        f.learn(at, reading(12.0, Some(3000.0), Some(150.0)), horizon);
+        assert_eq!(f.bands().unwrap().rate.coverage, None);
+        let text = serde_json::to_string(&f).unwrap();
+        assert_eq!(serde_json::from_str::<DemandForecast>(&text).unwrap(), f);
+    }
+
+    #[test]
+    fn what_was_learned_before_there_were_bands_can_be_read() {
+        let f = after_steps(Predictor::Auto);
+        let mut old = serde_json::to_value(&f).unwrap();
+        old.as_object_mut().unwrap().remove("predicted");
+        let old: DemandForecast = serde_json::from_value(old).unwrap();
+        let (old, new) = (old.demand(40.0).unwrap(), f.demand(40.0).unwrap());
+        assert_eq!((old.prefill, old.decode), (new.prefill, new.decode));
+        assert_eq!(old.demand.rate.point, 12.0, "the last rate");
     }
 
     #[test]

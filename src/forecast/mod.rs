@@ -1,9 +1,12 @@
 //! What is to come: the demand that the fleet must serve, as a point and a band.
 //!
 //! [`DemandForecast`] follows the work of prompts and that of outputs, each with its own
-//! [`Rules`]: how much to keep standing is learnt from what every rule would have cost.
+//! [`Rules`]: how much to keep standing is learnt from what every rule would have cost. Beside it the
+//! rate and the mean lengths are predicted, each as a [`Band`] at the horizon; with a predictor that was
+//! chosen by name, the upper end of its own forecast is what is kept standing.
 
 mod demand;
+mod predict;
 mod prior;
 mod standing;
 mod startup;
@@ -11,5 +14,6 @@ mod startup;
 pub use demand::{
     Band, Demand, DemandForecast, Engines, Forecast, Horizon, Lengths, Reading, Work,
 };
+pub use predict::{Bands, Contender, Outlook, Series, SeriesBand, Study, StudyRow, pinball};
 pub use standing::{Engine, LATE_AT_LEVEL, LONGEST_STEP, Lead, Rule, Rules, SET_BACK, Standing};
 pub use startup::StartUps;

@@ -16,7 +16,7 @@ use super::size::{Bound, Latency, PoolSize, SizePool, Sizing, Verdict, alternati
 use super::starting::{self, Starting, beside_stuck};
 use super::{Memory, Reason};
 use crate::forecast::{Demand, Engine, Engines, Forecast, Horizon, LATE_AT_LEVEL, Reading, Work};
-use crate::observe::{LatencySignals, PoolInventory, Signal};
+use crate::observe::{LatencySignals, PoolInventory, Signal, TrafficStep};
 use crate::units::{Gpus, Millis, Replicas, Role, Share, round_to_u64};
 
 /// Decides what each pool is to have.
@@ -89,6 +89,7 @@ pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
     });
     let report = Report {
         demand: forecast.map(|f| f.demand),
+        bands: memory.forecast.bands(),
         standing: forecast.map_or_else(Vec::new, |f| vec![f.prefill, f.decode]),
         current_gpus: current_gpus(input),
         not_fresh,
@@ -137,6 +138,18 @@ fn size_for(input: &PlanInput<'_>, demand: Demand, memory: &Memory) -> Sized {
             let for_what_waits = Some((backlog, size(&demand)));
             Sized { for_what_comes, for_what_waits, demand }
         }
+    }
+}
+
+/// Lets the planner learn from the load of a time before its first tick: the steps in their order, the
+/// last one over by then. What was held in that time is not known, so that nothing but the forecast
+/// learns of it.
+pub fn learn_history(input: &PlanInput<'_>, memory: &mut Memory, steps: &[TrafficStep]) {
+    for step in steps {
+        let TrafficStep { start, length, arrivals, isl, osl } = *step;
+        let reading = Reading { window: length, rate: arrivals, isl, osl };
+        let horizon = horizon(input, memory);
+        memory.forecast.learn(start.plus(length), reading, horizon);
     }
 }
 
@@ -214,6 +227,8 @@ fn horizon(input: &PlanInput<'_>, memory: &Memory) -> Horizon {
         lead: startup.saturating_add(input.intervals.adjustment),
         patience,
         longest_hold: input.intervals.longest_hold,
+        hold: input.intervals.hold(),
+        predictor: input.predictor,
         engines: memory.engines,
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::ErrorBudget;
 use super::{Alternative, Awaited, IfOnly, Memory, Reason, Sizing, Starting, Trust};
-use crate::forecast::{Demand, Standing};
+use crate::forecast::{Bands, Demand, Standing};
 use crate::units::{Gpus, Replicas, Role, Timestamp};
 
 /// What one pool is to have.
@@ -67,6 +67,9 @@ pub struct Report {
     pub demand: Option<Demand>,
     /// The rules that the upper end of the demand follows, for prompts and for outputs.
     pub standing: Vec<Standing>,
+    /// Rate and mean lengths at the horizon, with their bands; `None` before a rate was seen.
+    #[serde(default)]
+    pub bands: Option<Bands>,
     /// The sizes that keep the promise, before limits of time; `None` where nothing was sized.
     pub sizing: Option<Sizing>,
     /// GPUs of what was asked for so far, where all of it is known.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::observe::Observation;
 use crate::profile::EngineProfile;
 use crate::spec::{EngineLimits, Intervals, Sla};
-use crate::units::{Gpus, Replicas, Role, Timestamp};
+use crate::units::{Gpus, Predictor, Replicas, Role, Timestamp};
 
 /// One pool of the plan.
 #[derive(Clone, Debug)]
@@ -42,6 +42,8 @@ pub struct PlanInput<'a> {
     pub budget: Option<Gpus>,
     /// How often to look, and for how long to hold.
     pub intervals: Intervals,
+    /// Who predicts the demand.
+    pub predictor: Predictor,
     /// What was seen.
     pub observation: Observation,
 }

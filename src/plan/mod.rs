@@ -21,7 +21,7 @@ mod starting;
 
 pub use account::{Account, ErrorBudget, Spent};
 pub use awaited::Awaited;
-pub use decide::plan;
+pub use decide::{learn_history, plan};
 pub use decision::{Decision, Outcome, PoolDecision, Report, Write};
 pub use input::{PlanInput, PoolInput};
 pub use learn::{Correction, Learned, Trust};

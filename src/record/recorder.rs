@@ -69,7 +69,8 @@ impl Recorder {
         notes: Vec<String>,
         writes: Vec<WriteOutcome>,
     ) -> Record {
-        let PlanInput { now, sla, pools: _, budget, intervals: _, observation } = input;
+        let PlanInput { now, sla, pools: _, budget, intervals: _, predictor: _, observation } =
+            input;
         let seq = self.seq;
         self.seq += 1;
         self.since_checkpoint += 1;

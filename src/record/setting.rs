@@ -8,7 +8,7 @@ use crate::observe::Observation;
 use crate::plan::{PlanInput, PoolInput};
 use crate::profile::EngineProfile;
 use crate::spec::{EngineLimits, Intervals, Sla};
-use crate::units::{Gpus, Replicas, Role, Timestamp};
+use crate::units::{Gpus, Predictor, Replicas, Role, Timestamp};
 
 /// Everything of a [`PlanInput`] but the moment and what was seen then.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,8 @@ pub struct Setting {
     pub budget: Option<Gpus>,
     /// How often to look, and for how long to hold.
     pub intervals: Intervals,
+    /// Who predicts the load.
+    pub predictor: Predictor,
     /// The pools, in the order of the input.
     pub pools: Vec<RecordedPool>,
 }
@@ -91,11 +93,12 @@ impl Setting {
     /// That of an input.
     #[must_use]
     pub fn of(input: &PlanInput<'_>) -> Self {
-        let PlanInput { now: _, sla, pools, budget, intervals, observation: _ } = input;
+        let PlanInput { now: _, sla, pools, budget, intervals, predictor, observation: _ } = input;
         Self {
             sla: *sla,
             budget: *budget,
             intervals: *intervals,
+            predictor: *predictor,
             pools: pools.iter().map(RecordedPool::of).collect(),
         }
     }
@@ -103,10 +106,11 @@ impl Setting {
     /// Whether it is that of this input.
     #[must_use]
     pub fn is_of(&self, input: &PlanInput<'_>) -> bool {
-        let Self { sla, budget, intervals, pools } = self;
+        let Self { sla, budget, intervals, predictor, pools } = self;
         *sla == input.sla
             && *budget == input.budget
             && *intervals == input.intervals
+            && *predictor == input.predictor
             && pools.len() == input.pools.len()
             && pools.iter().zip(&input.pools).all(|(known, pool)| known.is_of(pool))
     }
@@ -114,13 +118,14 @@ impl Setting {
     /// The input of a decision made `now` on this observation.
     #[must_use]
     pub fn input(&self, now: Timestamp, observation: Observation) -> PlanInput<'_> {
-        let Self { sla, budget, intervals, pools } = self;
+        let Self { sla, budget, intervals, predictor, pools } = self;
         PlanInput {
             now,
             sla: *sla,
             pools: pools.iter().map(RecordedPool::input).collect(),
             budget: *budget,
             intervals: *intervals,
+            predictor: *predictor,
             observation,
         }
     }

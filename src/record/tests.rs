@@ -87,6 +87,7 @@ fn input(engine: &EngineProfile, i: i64) -> PlanInput<'_> {
         pools: vec![pool(Role::Prefill), pool(Role::Decode)],
         budget: Some(Gpus::new(30)),
         intervals: Intervals::default(),
+        predictor: crate::units::Predictor::default(),
         observation,
     }
 }

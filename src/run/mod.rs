@@ -23,10 +23,11 @@ use crate::controllers::adapter::{self, AdapterOptions};
 use crate::controllers::client::{ClientOptions, connect};
 use crate::controllers::clock;
 use crate::dashboard::{Health, Metrics, Server};
+use crate::observe::TrafficStep;
 use crate::profile::EngineProfile;
 use crate::prometheus::{Client as PrometheusClient, Endpoint};
 use crate::spec::{Config, DgdTarget, Mode, format_duration};
-use crate::units::Role;
+use crate::units::{Role, Timestamp};
 
 use sink::Sink;
 use tick::Planner;
@@ -42,8 +43,19 @@ pub struct Setup {
     pub prometheus: Endpoint,
     /// The profile of each configured pool.
     pub engines: BTreeMap<Role, EngineProfile>,
+    /// What to learn from before the first tick.
+    pub warmup: Option<Warmup>,
     /// Context of the kubeconfig.
     pub context: Option<String>,
+}
+
+/// The load of a time before the first tick.
+#[derive(Debug)]
+pub struct Warmup {
+    /// What each tick would have seen, from the start of the trace.
+    pub steps: Vec<TrafficStep>,
+    /// The date of its start, where it has one.
+    pub began: Option<Timestamp>,
 }
 
 /// Why a run ended by itself.
@@ -89,7 +101,7 @@ const GRACE: Duration = Duration::from_millis(400);
 ///
 /// Where the start fails: a file or address that cannot be used, a port in use, a missing right.
 pub async fn run(setup: Setup) -> Result<(), RunError> {
-    let Setup { config, target, prometheus, engines, context } = setup;
+    let Setup { config, target, prometheus, engines, warmup, context } = setup;
     let (stop, stopped) = watch::channel(false);
     let signals = tokio::spawn(until_signal(stop)?);
 
@@ -117,6 +129,9 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
     let namespace = target.namespace.clone();
     let mut planner =
         Planner::new(config, target, engines, kube.clone(), prometheus, metrics, sink);
+    if let Some(Warmup { steps, began }) = warmup {
+        planner.learn_history(clock::now(), steps, began);
+    }
     tokio::select! {
         may = planner.may_start() => may?,
         () = seen(stopped.clone()) => return Ok(()),

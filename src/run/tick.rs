@@ -15,12 +15,13 @@ use crate::controllers::inventory::{self, DgdInventory, InventoryError};
 use crate::controllers::rights;
 use crate::controllers::scale::{SCALE, ScaleWriter};
 use crate::dashboard::{DeploymentMetrics, ForecastFigures, Metrics};
-use crate::observe::Observation;
-use crate::plan::{Memory, Outcome, PlanInput, PoolInput, Starting, plan};
+use crate::observe::{Inventory, Missing, Observation, Traffic, TrafficStep};
+use crate::plan::{Memory, Outcome, PlanInput, PoolInput, Starting, learn_history, plan};
 use crate::profile::EngineProfile;
 use crate::prometheus::Client as PrometheusClient;
 use crate::record::{Line, Record, Recorder};
 use crate::spec::{Config, DgdTarget, Mode, Pool};
+use crate::trace::before;
 use crate::units::{Gpus, Millis, PerSecond, Role, Timestamp, format_duration};
 
 use super::act::{Acted, act};
@@ -83,6 +84,37 @@ impl Planner {
             told_gpus: BTreeMap::new(),
             told_stuck: BTreeSet::new(),
         }
+    }
+
+    /// Learns from the load of a time before the first tick.
+    pub(super) fn learn_history(
+        &mut self,
+        now: Timestamp,
+        steps: Vec<TrafficStep>,
+        began: Option<Timestamp>,
+    ) {
+        let until = now.minus(self.config.intervals.adjustment);
+        let steps = before(until, steps, began);
+        let percentile = self.config.sla.percentile;
+        let nothing = Missing::NoSamples;
+        let input = PlanInput {
+            now,
+            sla: self.config.sla,
+            pools: pools(&self.config, &self.engines, &self.told_gpus),
+            budget: self.config.budget,
+            intervals: self.config.intervals,
+            predictor: self.config.forecast.predictor,
+            observation: Observation {
+                at: now,
+                traffic: Traffic::all_missing(self.config.intervals.window, percentile, &nothing),
+                inventory: Inventory::default(),
+            },
+        };
+        let mut memory = Memory::default();
+        learn_history(&input, &mut memory, &steps);
+        self.memory = memory;
+        let from = steps.first().map_or(0, |step| step.start.as_millis());
+        tracing::info!(ticks = steps.len(), from_ms = from, "learned from the warm-up trace");
     }
 
     pub(super) const fn interval(&self) -> Duration {
@@ -184,6 +216,7 @@ impl Planner {
             pools: pools(&self.config, &self.engines, &self.told_gpus),
             budget: self.config.budget,
             intervals: self.config.intervals,
+            predictor: self.config.forecast.predictor,
             observation,
         };
         // A fault of ours must not take the fleet down with it: it counts, and the counts stay.

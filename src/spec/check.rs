@@ -32,6 +32,7 @@ impl Validate for File {
             pools,
             max_gpu_budget,
             intervals,
+            forecast,
             prometheus,
             target: _,
             mode: _,
@@ -49,6 +50,12 @@ impl Validate for File {
             ("max_metric_age", intervals.max_metric_age),
         ] {
             positive(value, &["intervals", name], found);
+        }
+        if forecast.warmup_trace.as_ref().is_some_and(|path| path.trim().is_empty()) {
+            found.add(
+                &["forecast", "warmup_trace"],
+                "expected the name of a file, found an empty text: leave the key out for none",
+            );
         }
         positive(prometheus.timeout, &["prometheus", "timeout"], found);
         if prometheus.bearer_token.is_some() && prometheus.token_file.is_some() {

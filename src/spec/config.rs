@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::units::{Gpus, Millis, PerSecond, Percentile, Replicas, Role, Tokens};
+use crate::units::{Gpus, Millis, PerSecond, Percentile, Predictor, Replicas, Role, Tokens};
 
 /// The promise.
 ///
@@ -138,6 +138,15 @@ impl Intervals {
     }
 }
 
+/// Who predicts the demand, and from what it learns before the first tick.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForecastSource {
+    /// Who predicts.
+    pub predictor: Predictor,
+    /// File of a trace; `None` begins knowing nothing.
+    pub warmup_trace: Option<String>,
+}
+
 /// A bearer token: never printed.
 #[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(transparent)]
@@ -226,6 +235,8 @@ pub struct Config {
     pub budget: Option<Gpus>,
     /// How often to look and to decide.
     pub intervals: Intervals,
+    /// Who predicts the demand.
+    pub forecast: ForecastSource,
     /// Where the metrics are; `None` where neither file nor environment says.
     pub prometheus: Option<PrometheusSource>,
     /// What is scaled; `None` where neither file nor environment names a DGD.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::text::DurationText;
 use super::{Mode, Secret};
+use crate::units::Predictor;
 
 /// The configuration of sla-planner: one schema for all commands.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -24,6 +25,9 @@ pub struct File {
     /// How often to look and to decide.
     #[serde(default)]
     pub intervals: IntervalsFile,
+    /// Who predicts the demand.
+    #[serde(default)]
+    pub forecast: ForecastFile,
     /// Where the metrics are.
     #[serde(default)]
     pub prometheus: PrometheusFile,
@@ -191,6 +195,19 @@ pub struct IntervalsFile {
     /// The longest that capacity is held after it was last needed; how long within it is learnt.
     /// Default: 80m.
     pub longest_hold: Option<DurationText>,
+}
+
+/// Who predicts the demand.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForecastFile {
+    /// With `auto`, how much to hold is learnt from what each of many rules would have cost; with
+    /// another one it is the upper end of that predictor's forecast. Default: `auto`.
+    pub predictor: Option<Predictor>,
+    /// A trace to learn from before the first tick (`run` only): Mooncake JSONL, CSV or Azure's CSV,
+    /// plain or gzip. It is taken to end at the start of the planner; one with dates keeps its
+    /// hours of the day (UTC).
+    pub warmup_trace: Option<String>,
 }
 
 /// Where the metrics are.

@@ -6,9 +6,12 @@ use std::time::Duration;
 use serde_saphyr::{Error as YamlError, Localizer, UserMessageFormatter, render_options};
 
 use super::config::{
-    Config, DgdTarget, EngineLimits, Intervals, Pool, PrometheusSource, Sla, StatedLoad,
+    Config, DgdTarget, EngineLimits, ForecastSource, Intervals, Pool, PrometheusSource, Sla,
+    StatedLoad,
 };
-use super::file::{File, IntervalsFile, LatencyFile, PoolFile, PoolsFile, PrometheusFile, SlaFile};
+use super::file::{
+    File, ForecastFile, IntervalsFile, LatencyFile, PoolFile, PoolsFile, PrometheusFile, SlaFile,
+};
 use crate::units::{Gpus, Millis, PerSecond, Percentile, Replicas, Role, Tokens, millis_of};
 
 /// A configuration that cannot be used.
@@ -81,7 +84,7 @@ impl Localizer for Words {
     }
 }
 
-/// The message of a YAML error, with the nearest known key where a key is unknown.
+/// The message of a YAML error, with the nearest known key or value where it is unknown.
 fn describe(error: &YamlError, origin: &str) -> String {
     let formatter = UserMessageFormatter.with_localizer(&Words);
     let mut text = error.render_with_options(render_options! {
@@ -90,13 +93,15 @@ fn describe(error: &YamlError, origin: &str) -> String {
     });
     // The caller says that it is an error; no line of a frame begins like that.
     text = text.strip_prefix("error: ").unwrap_or(&text).replace("\nerror: ", "\n");
-    if let YamlError::SerdeUnknownField { field, expected, .. } = error.without_snippet() {
+    if let YamlError::SerdeUnknownField { field: found, expected, .. }
+    | YamlError::SerdeUnknownVariant { variant: found, expected, .. } = error.without_snippet()
+    {
         let nearest = expected
             .iter()
-            .map(|known| (strsim::osa_distance(field, known), *known))
+            .map(|known| (strsim::osa_distance(found, known), *known))
             .min()
-            .filter(|(distance, known)| *distance <= known.len().max(field.len()) / 2);
-        // Without one, the message lists the known keys by itself.
+            .filter(|(distance, known)| *distance <= known.len().max(found.len()) / 2);
+        // Without one, the message lists what is known by itself.
         if let Some((_, known)) = nearest {
             text.push_str("\nhint: did you mean `");
             text.push_str(known);
@@ -112,6 +117,7 @@ fn settle(file: File, defaults: &Defaults) -> Config {
         pools,
         max_gpu_budget,
         intervals,
+        forecast,
         prometheus,
         target,
         mode,
@@ -138,6 +144,7 @@ fn settle(file: File, defaults: &Defaults) -> Config {
         pools: settle_pools(pools),
         budget: max_gpu_budget.and_then(|b| u32::try_from(b).ok()).map(Gpus::new),
         intervals: settle_intervals(&intervals),
+        forecast: settle_forecast(forecast),
         prometheus: settle_prometheus(prometheus, defaults),
         target,
         mode: mode.unwrap_or_default(),
@@ -236,6 +243,11 @@ fn settle_intervals(intervals: &IntervalsFile) -> Intervals {
     }
 }
 
+fn settle_forecast(file: ForecastFile) -> ForecastSource {
+    let ForecastFile { predictor, warmup_trace } = file;
+    ForecastSource { predictor: predictor.unwrap_or_default(), warmup_trace }
+}
+
 fn settle_prometheus(file: PrometheusFile, defaults: &Defaults) -> Option<PrometheusSource> {
     let PrometheusFile { url, bearer_token, token_file, ca_file, extra_query_params, timeout } =
         file;
@@ -252,6 +264,7 @@ fn settle_prometheus(file: PrometheusFile, defaults: &Defaults) -> Option<Promet
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Predictor;
 
     fn ok(text: &str) -> Config {
         load(text, "planner.yaml", &Defaults::default()).unwrap()
@@ -277,6 +290,14 @@ mod tests {
         assert_eq!(c.sla.ttft.get(), 1500.0);
         assert_eq!(c.sla.ttft_percentile.map(Percentile::get), Some(99.0));
         assert_eq!(c.sla.itl_percentile, None);
+    }
+
+    #[test]
+    fn a_predictor_is_chosen_by_name() {
+        assert_eq!(ok("").forecast, ForecastSource::default());
+        let c = ok("forecast: {predictor: kalman, warmup_trace: last-week.csv.gz}");
+        assert_eq!(c.forecast.predictor, Predictor::Kalman);
+        assert_eq!(c.forecast.warmup_trace.as_deref(), Some("last-week.csv.gz"));
     }
 
     #[test]
@@ -347,6 +368,10 @@ mod tests {
             ("pools: {decode: {}, aggregated: {}}", "give it alone"),
             ("mode: maybe", "act"),
             ("intervals: {adjustment: fast}", "with its unit"),
+            ("forecast: {predictor: karman}", "did you mean `kalman`?"),
+            ("forecast: {predictor: oracle}", "constant, arima"),
+            ("forecast: {predicter: arima}", "did you mean `predictor`?"),
+            ("forecast: {warmup_trace: ''}", "expected the name of a file"),
         ] {
             let e = refused(text);
             assert!(e.contains(says), "{text}: {e}");

@@ -94,6 +94,12 @@ mod tests {
                      2024-03-01 00:00:00.5,1,2\n";
         let at: Vec<i64> = read(lines).unwrap().iter().map(|r| r.at.as_millis()).collect();
         assert_eq!(at, [0, 1, 86_400_501]);
+        let text = format!("{HEADER}{lines}");
+        let mut reader = Reader::new(text.as_bytes()).unwrap();
+        assert_eq!(reader.began(), None, "nothing was read yet");
+        assert!(reader.by_ref().all(|r| r.is_ok()));
+        let began = reader.began().map(Timestamp::as_millis);
+        assert_eq!(began, Some((days(2024, 2, 29) * 86_400 - 1) * 1000 + 999));
         assert_eq!(days(1970, 1, 1), 0);
         assert_eq!(days(2023, 11, 16), 19_677);
     }

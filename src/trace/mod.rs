@@ -12,6 +12,7 @@ mod reader;
 mod recalled;
 mod request;
 mod synthetic;
+mod window;
 
 pub use error::{Problem, TraceError};
 pub use interval::{Interval, Intervals, Moments, intervals};
@@ -19,3 +20,4 @@ pub use reader::{Format, Reader};
 pub use recalled::{recalled, unknown};
 pub use request::Request;
 pub use synthetic::{LengthLaw, Requests, Shape, Synthetic, SyntheticError};
+pub use window::{Windows, before, windows};

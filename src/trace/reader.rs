@@ -120,6 +120,13 @@ impl<R: BufRead> Reader<R> {
         self.format
     }
 
+    /// The date of the first request, from which times count; `None` before it was read, and where
+    /// times are no dates.
+    #[must_use]
+    pub fn began(&self) -> Option<Timestamp> {
+        self.zero.map(Timestamp::from_millis)
+    }
+
     const fn error(&self, problem: Problem) -> TraceError {
         TraceError { line: self.line, problem }
     }

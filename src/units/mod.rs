@@ -14,12 +14,14 @@
 
 mod convert;
 mod duration;
+mod predictor;
 mod quantity;
 mod role;
 mod time;
 
 pub use convert::{ceil_to_u32, floor_to_u32, round_to_u32, round_to_u64};
 pub use duration::{TextError, format_duration, parse_duration};
+pub use predictor::{NoPredictor, Predictor};
 pub use quantity::{Gpus, Millis, PerSecond, Percentile, Replicas, Share, Tokens};
 pub use role::Role;
 pub use time::{Timestamp, millis_of, seconds_of};

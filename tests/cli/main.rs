@@ -6,6 +6,7 @@ mod bad_input;
 mod compat;
 mod decide;
 mod decide_mad;
+mod forecast;
 mod predict;
 mod profile;
 mod record;

@@ -53,7 +53,9 @@ fn the_definitions_are_printed_as_they_are_committed() {
 
 #[test]
 fn every_command_helps() {
-    for command in ["predict", "run", "why", "replay", "profile", "validate", "crd", "docs"] {
+    let commands =
+        ["predict", "forecast-study", "run", "why", "replay", "profile", "validate", "crd", "docs"];
+    for command in commands {
         let text = planner(&[command, "--help"]).ok();
         assert!(text.contains(&format!("Usage: sla-planner {command}")), "{text}");
         assert_eq!(planner(&["help", command]).ok(), text);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sla_planner::forecast::{Demand, DemandForecast, Engine, Engines, Horizon, Reading};
 use sla_planner::observe::{Missing, Signal};
 use sla_planner::plan::compat::{Constant, Kalman};
-use sla_planner::units::{PerSecond, Timestamp, Tokens};
+use sla_planner::units::{PerSecond, Predictor, Timestamp, Tokens};
 
 use super::fleet::{Dice, Fleet, INTERVAL, Seen, codes};
 
@@ -19,6 +19,8 @@ const HORIZON: Horizon = Horizon {
     lead: Duration::from_secs(300),
     patience: Duration::from_millis(500),
     longest_hold: Duration::from_secs(4800),
+    hold: Duration::from_secs(60),
+    predictor: Predictor::Auto,
     engines: Engines { prefill: ANY, decode: ANY },
 };
 

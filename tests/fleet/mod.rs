@@ -13,7 +13,8 @@ use sla_planner::plan::{Decision, Memory, Outcome, PlanInput, PoolInput, plan};
 use sla_planner::profile::{EngineProfile, library};
 use sla_planner::spec::{EngineLimits, Intervals, Sla};
 use sla_planner::units::{
-    Gpus, Millis, PerSecond, Percentile, Replicas, Role, Timestamp, Tokens, millis_of, seconds_of,
+    Gpus, Millis, PerSecond, Percentile, Predictor, Replicas, Role, Timestamp, Tokens, millis_of,
+    seconds_of,
 };
 
 /// The interval of the rival: its windows and its decisions are 180 s long.
@@ -153,6 +154,7 @@ impl Fleet {
             pools: vec![pool(0), pool(1)],
             budget: self.budget.map(Gpus::new),
             intervals: self.intervals,
+            predictor: Predictor::default(),
             observation,
         }
     }

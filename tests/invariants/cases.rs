@@ -15,7 +15,7 @@ use sla_planner::plan::{PlanInput, PoolInput};
 use sla_planner::profile::{EngineProfile, library};
 use sla_planner::spec::{EngineLimits, Intervals, Sla};
 use sla_planner::units::{
-    Gpus, Millis, PerSecond, Percentile, Replicas, Role, Share, Timestamp, Tokens,
+    Gpus, Millis, PerSecond, Percentile, Predictor, Replicas, Role, Share, Timestamp, Tokens,
 };
 
 /// Every profile that is shipped.
@@ -67,6 +67,7 @@ impl Setup {
             pools: pools.collect(),
             budget: self.budget,
             intervals: self.intervals,
+            predictor: Predictor::default(),
             observation,
         }
     }

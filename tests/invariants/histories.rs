@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use sla_planner::plan::{Memory, Reason, plan};
-use sla_planner::record::{Record, VERSION};
+use sla_planner::record::{Line, Record, VERSION};
 use sla_planner::spec::Mode;
 use sla_planner::units::{Role, Timestamp};
 
@@ -36,6 +36,8 @@ proptest! {
             let outcome = plan(&input, memory);
             let record = Record {
                 version: VERSION,
+                run: "a run".to_owned(),
+                seq: 7,
                 at: input.now,
                 dgd: "llm/chat".to_owned(),
                 mode: Mode::Act,
@@ -47,8 +49,9 @@ proptest! {
                 notes: Vec::new(),
                 writes: Vec::new(),
             };
-            let line = record.to_line().unwrap();
-            prop_assert_eq!(&Record::from_line(&line).unwrap(), &record);
+            let record = Line::Tick(Box::new(record));
+            let line = record.to_text().unwrap();
+            prop_assert_eq!(&Line::read(&line).unwrap(), &record);
             Ok((line, serde_json::to_string(&outcome.memory).unwrap()))
         };
         let observation = serde_json::to_string(&play.input(last).observation).unwrap();

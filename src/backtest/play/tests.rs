@@ -7,7 +7,7 @@ use crate::profile::library;
 use crate::sim::{EngineTruth, SimConfig, SimPool, Startup, TruthOptions};
 use crate::spec::{EngineLimits, Intervals, Sla};
 use crate::trace::Synthetic;
-use crate::units::{Gpus, Millis, Percentile, Replicas};
+use crate::units::{Gpus, Millis, Percentile, Predictor, Replicas};
 
 struct Drawn(Synthetic);
 
@@ -56,6 +56,7 @@ fn case(startup: u64, percentile: f64) -> Case {
             pools: [(Role::Prefill, setting()), (Role::Decode, setting())].into(),
             budget: None,
             intervals: Intervals::default(),
+            predictor: Predictor::default(),
         },
         sim: SimConfig::new([(Role::Prefill, pool(2)), (Role::Decode, pool(1))].into()),
     }
@@ -67,6 +68,22 @@ fn played(case: &Case, policy: &str, load: &str) -> Played {
 
 /// Long enough for two swings between one engine and five.
 const SWINGS: &str = "diurnal:rps=30,amplitude=0.9,period=20m,isl=3000,osl=100,for=30m";
+
+#[test]
+fn ours_plays_with_the_predictor_that_is_named() {
+    let case = case(60, 99.0);
+    let ran = |policy| {
+        let played = played(&case, policy, SWINGS);
+        assert_eq!(played.objections, [] as [&str; 0], "{policy}");
+        played.ran.score
+    };
+    let auto = ran("ours");
+    assert_eq!(ran("ours:predictor=auto"), auto);
+    for policy in ["ours:predictor=kalman", "ours:predictor=arima"] {
+        let score = ran(policy);
+        assert!(score != auto && score.attainment > 80.0, "{policy}: {score:?}");
+    }
+}
 
 #[test]
 fn the_best_static_fleet_keeps_the_promise_and_one_engine_less_does_not() {

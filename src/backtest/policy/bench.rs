@@ -9,7 +9,7 @@ use crate::profile::library;
 use crate::sim::fixture::Source;
 use crate::sim::{EngineView, Metrics, Orders, Policy, PoolView, SimTime, View};
 use crate::spec::{EngineLimits, Intervals, Sla};
-use crate::units::{Gpus, Millis, Percentile, Replicas, Role};
+use crate::units::{Gpus, Millis, Percentile, Predictor, Replicas, Role};
 
 fn setting(roles: &[Role]) -> Setting {
     let pool = || PoolSetting {
@@ -33,6 +33,7 @@ fn setting(roles: &[Role]) -> Setting {
         pools: roles.iter().map(|role| (*role, pool())).collect(),
         budget: None,
         intervals: Intervals::default(),
+        predictor: Predictor::default(),
     }
 }
 

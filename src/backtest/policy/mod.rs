@@ -25,7 +25,7 @@ mod wva;
 pub use fixed::{Schedule, Static};
 pub use known::{KNOWN, Knob, Known, RESERVED, check, known, make};
 pub use ours::{Ours, Recorded};
-pub use spec::{PolicyError, PolicySpec};
+pub use spec::{PREDICTOR, PolicyError, PolicySpec};
 
 #[cfg(test)]
 mod bench;

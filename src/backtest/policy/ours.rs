@@ -9,6 +9,7 @@ use crate::plan::{Memory, Outcome, PlanInput, plan};
 use crate::record::{Line, Recorder, WriteOutcome};
 use crate::sim::{Orders, Policy, Sight, SimTime, View};
 use crate::spec::Mode;
+use crate::units::Predictor;
 
 /// Our planner with one configuration.
 #[derive(Clone, Debug)]
@@ -25,6 +26,13 @@ impl Ours {
         Self { setting: setting.clone(), memory: Memory::default(), objections: Vec::new() }
     }
 
+    /// The same planner with another predictor.
+    #[must_use]
+    pub const fn predicting(mut self, predictor: Predictor) -> Self {
+        self.setting.predictor = predictor;
+        self
+    }
+
     /// What the referee said of its decisions so far: nothing, or there is a fault.
     #[must_use]
     pub fn objections(&self) -> &[String] {
@@ -32,7 +40,7 @@ impl Ours {
     }
 
     fn step(&mut self, view: &View<'_>, told: Option<&mut Told<'_>>) -> Orders {
-        let Setting { sla, pools, budget, intervals } = &self.setting;
+        let Setting { sla, pools, budget, intervals, predictor } = &self.setting;
         let sight = Sight {
             window: intervals.window,
             percentile: sla.percentile,
@@ -46,6 +54,7 @@ impl Ours {
             pools: inputs,
             budget: *budget,
             intervals: *intervals,
+            predictor: *predictor,
             observation: sight.observe(view, |role| pools.get(&role).map(|p| p.gpus)),
         };
         let Outcome { decision, report, memory } = plan(&input, &self.memory);

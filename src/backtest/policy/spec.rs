@@ -7,7 +7,7 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use crate::profile::ProfileError;
-use crate::units::Role;
+use crate::units::{NoPredictor, Predictor, Role};
 
 /// `name`, `name:4,3` or `name:knob=value,knob=value`.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,27 @@ pub struct PolicySpec {
     pub counts: Vec<u32>,
     /// Knobs by name.
     pub knobs: BTreeMap<String, f64>,
+}
+
+/// The knob of ours that names who predicts the demand. Knobs are numbers: this one is kept as the
+/// place of its name in [`Predictor::ALL`].
+pub const PREDICTOR: &str = "predictor";
+
+impl PolicySpec {
+    /// Who predicts the demand, where the policy is ours and says so.
+    #[must_use]
+    pub fn predictor(&self) -> Option<Predictor> {
+        let place = *self.knobs.get(PREDICTOR).filter(|_| self.names_predictor())?;
+        Predictor::ALL
+            .into_iter()
+            .zip(0_u32..)
+            .find(|(_, i)| f64::from(*i) == place)
+            .map(|(p, _)| p)
+    }
+
+    fn names_predictor(&self) -> bool {
+        self.name == "ours"
+    }
 }
 
 /// The most replicas that a count may ask for.
@@ -106,6 +127,15 @@ impl FromStr for PolicySpec {
                     }
                     spec.counts.push(n);
                 }
+                Some((knob, value)) if knob.trim() == PREDICTOR && spec.names_predictor() => {
+                    let value = value.trim();
+                    let named: Result<Predictor, NoPredictor> = value.parse();
+                    let place = named.ok().and_then(|p| {
+                        Predictor::ALL.into_iter().zip(0_u32..).find(|(known, _)| *known == p)
+                    });
+                    let (_, place) = place.ok_or_else(|| wrong(NoPredictor::KNOWN, value))?;
+                    spec.knobs.insert(PREDICTOR.to_owned(), f64::from(place));
+                }
                 Some((knob, value)) => {
                     let value = value
                         .trim()
@@ -126,7 +156,10 @@ impl fmt::Display for PolicySpec {
         let Self { name, counts, knobs } = self;
         f.write_str(name)?;
         let counts = counts.iter().map(ToString::to_string);
-        let knobs = knobs.iter().map(|(knob, value)| format!("{knob}={value}"));
+        let knobs = knobs.iter().map(|(knob, value)| match self.predictor() {
+            Some(predictor) if knob == PREDICTOR => format!("{knob}={predictor}"),
+            Some(_) | None => format!("{knob}={value}"),
+        });
         for (i, part) in counts.chain(knobs).enumerate() {
             write!(f, "{}{part}", if i == 0 { ':' } else { ',' })?;
         }
@@ -152,5 +185,25 @@ mod tests {
             r#"policy static: expected a whole number or knob=value, found "x""#
         );
         assert!("keda:target=nan".parse::<PolicySpec>().is_err());
+    }
+
+    #[test]
+    fn a_predictor_is_named() {
+        for predictor in Predictor::ALL {
+            let text = format!("ours:predictor={predictor}");
+            let spec: PolicySpec = text.parse().unwrap();
+            assert_eq!((spec.predictor(), spec.to_string()), (Some(predictor), text));
+        }
+        let error = "ours:predictor=prophets".parse::<PolicySpec>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            r#"policy ours: expected auto, constant, arima, kalman or prophet, found "prophets""#
+        );
+        let other: PolicySpec = "dynamo-1.6:predictor=1".parse().unwrap();
+        assert_eq!(
+            (other.predictor(), other.to_string().as_str()),
+            (None, "dynamo-1.6:predictor=1")
+        );
+        assert_eq!("ours".parse::<PolicySpec>().unwrap().predictor(), None);
     }
 }

@@ -12,7 +12,7 @@ use crate::check::{self, Note, PoolLimits};
 use crate::plan::{Decision, Memory, Outcome, PlanInput, plan};
 use crate::profile::EngineProfile;
 use crate::spec::Intervals;
-use crate::units::{Role, Timestamp, Tokens};
+use crate::units::{Predictor, Role, Timestamp, Tokens};
 
 /// Between two ticks. Longer, and a burst is answered later by as much; shorter, and a window counts
 /// too few requests to tell a burst from chance. A start takes a minute or more: a tick longer than
@@ -98,13 +98,14 @@ impl Agreed {
             pools: pools.collect(),
             budget: init.budget,
             intervals: intervals(TICK),
+            predictor: Predictor::default(),
         };
         let context_length = init.context_length;
         Ok(Self { setting, context_length, memory: Memory::default(), previous: None })
     }
 
     fn decide(&mut self, tick: &Tick, explain: bool) -> Decided {
-        let Setting { sla, pools, budget, intervals: _ } = &self.setting;
+        let Setting { sla, pools, budget, intervals: _, predictor: _ } = &self.setting;
         let known = Known {
             percentile: sla.percentile,
             context_length: self.context_length,
@@ -119,6 +120,7 @@ impl Agreed {
             pools: self.setting.pool_inputs(),
             budget: *budget,
             intervals: intervals(observation.traffic.window),
+            predictor: self.setting.predictor,
             observation,
         };
         self.previous = Some(now);

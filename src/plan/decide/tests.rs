@@ -8,8 +8,9 @@ use crate::observe::{Inventory, Missing, Observation, ReplicaStart, StuckReplica
 use crate::plan::Awaited;
 use crate::profile::{EngineProfile, library};
 use crate::spec::{EngineLimits, Intervals, Sla};
-use crate::units::{PerSecond, Percentile, Timestamp, Tokens};
+use crate::units::{PerSecond, Percentile, Predictor, Timestamp, Tokens};
 
+mod history;
 mod properties;
 
 const STEP: Duration = Duration::from_secs(60);
@@ -147,6 +148,7 @@ impl Bench {
                 longest_hold: STEP / 2,
                 ..Intervals::default()
             },
+            predictor: Predictor::default(),
             observation,
         };
         let outcome = plan(&input, &self.memory);
