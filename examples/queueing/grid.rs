@@ -8,7 +8,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
 use sla_planner::backtest::policy::Static;
 use sla_planner::forecast::{Band, Demand, Lengths, Work};
-use sla_planner::plan::{SizePool, Sizing, assess};
+use sla_planner::plan::{Correction, SizePool, Sizing, assess};
 use sla_planner::profile::{EngineProfile, library};
 use sla_planner::sim::{
     Ended, EngineTruth, Open, SimConfig, SimPool, Sink, Startup, TruthOptions, simulate,
@@ -112,6 +112,7 @@ impl Cell {
             gpus_per_replica: Gpus::new(1),
             min: Replicas::new(1),
             max: None,
+            correction: Correction::default(),
         });
         let counts = [self.engines, self.decoders()].map(Replicas::new);
         assess(&pools, &counts, &Sla::default(), &self.demand(rps))

@@ -1,5 +1,6 @@
 use super::*;
 use crate::observe::{Missing, PoolInventory};
+use crate::plan::{Starting, Trust};
 use crate::units::{Percentile, Share};
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_500);
@@ -41,6 +42,17 @@ fn filled() -> Metrics {
     deployment.set_estimates(Millis::new(420.0), Millis::new(44.0));
     deployment.set_late("hour", Some(Share::clamped(0.02)), Some(0.4));
     deployment.set_late("day", None, None);
+    let minutes = |n: u64| Duration::from_secs(60 * n);
+    deployment.set_starting(&[Starting {
+        role: Role::Decode,
+        seen: 7,
+        median: minutes(2),
+        p90: minutes(3),
+        given_up_after: minutes(5),
+        expected: 4.5,
+        stuck: Vec::new(),
+    }]);
+    deployment.set_trust(&Trust::default());
     deployment.set_forecast(&ForecastFigures {
         low: PerSecond::new(10.0),
         point: PerSecond::new(13.0),

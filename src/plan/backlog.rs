@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::input::PlanInput;
-use super::size::{SizePool, assess};
-use crate::forecast::Demand;
+use super::size::{PoolSize, SizePool, assess};
+use crate::forecast::{Band, Demand, Work};
 use crate::units::{Replicas, Role, seconds_of};
 
 /// A backlog is to be gone within this time after the new replicas serve, or within half of the time
@@ -14,6 +14,9 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(20);
 
 /// So many requests wait by chance, whatever the load.
 const BY_CHANCE: f64 = 10.0;
+
+/// A decode pool used less than this has room for whoever comes, and keeps no first token waiting.
+const FULL: f64 = 0.9;
 
 /// Requests that wait beyond what a promise kept allows.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,7 +33,8 @@ pub(super) struct Backlog {
 ///
 /// By Little's law `rate * TTFT` requests wait where everybody waits as long as promised; what is
 /// beyond twice of that is late already or will be. `lead` is the time until a replica that is asked
-/// for now serves. The pool that they wait for is the one that is used more.
+/// for now serves. Of two pools they wait for the one that is used more, and for decode only where it
+/// is full.
 pub(super) fn backlog(
     input: &PlanInput<'_>,
     pools: &[SizePool<'_>],
@@ -39,7 +43,7 @@ pub(super) fn backlog(
 ) -> Option<Backlog> {
     let traffic = &input.observation.traffic;
     let waiting = traffic.queued.known().copied().filter(|n| n.is_finite())?;
-    let rate = demand.rate.point;
+    let rate = traffic.arrivals.known().map_or(0.0, |rate| rate.get());
     let in_time = rate * input.sla.ttft.get() / 1e3;
     if waiting <= 2.0 * in_time + BY_CHANCE || rate <= 0.0 {
         return None;
@@ -48,10 +52,15 @@ pub(super) fn backlog(
         .iter()
         .map(|p| input.observation.inventory.pool(p.role).map(|seen| seen.ready))
         .collect::<Option<_>>()?;
-    let present = Demand { rate: crate::forecast::Band::certain(rate), ..*demand };
-    let present = Demand { work: crate::forecast::Work::default(), ..present };
+    let present = Demand { rate: Band::certain(rate), work: Work::default(), ..*demand };
     let used = assess(pools, &ready, &input.sla, &present);
-    let busiest = used.pools.iter().max_by(|a, b| a.utilisation.total_cmp(&b.utilisation))?;
+    let keeps_waiting =
+        |p: &&PoolSize| p.role != Role::Decode || p.utilisation >= FULL || pools.len() == 1;
+    let busiest = used
+        .pools
+        .iter()
+        .filter(keeps_waiting)
+        .max_by(|a, b| a.utilisation.total_cmp(&b.utilisation))?;
     // At a utilisation of 1 the pool serves just what arrives.
     let served = if busiest.replicas.get() == 0 || busiest.utilisation <= 0.0 {
         0.0
@@ -94,7 +103,6 @@ pub(super) fn with_backlog(demand: &Demand, backlog: Backlog) -> Demand {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forecast::Band;
     use crate::units::{PerSecond, Tokens};
 
     #[test]

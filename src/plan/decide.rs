@@ -84,7 +84,7 @@ pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
         let now: Option<Vec<Replicas>> =
             input.pools.iter().map(|p| Some(inventory(input, p.role)?.desired)).collect();
         let late = Share::clamped(LATE_AT_LEVEL);
-        let pools = size_pools(input, memory.learned.correction());
+        let pools = size_pools(input, memory.learned.correction(measured(input)));
         alternatives(&pools, sized.sizing(), now.as_deref(), &input.sla, &sized.demand, late)
     });
     let report = Report {
@@ -126,7 +126,7 @@ impl Sized {
 }
 
 fn size_for(input: &PlanInput<'_>, demand: Demand, memory: &Memory) -> Sized {
-    let pools = size_pools(input, memory.learned.correction());
+    let pools = size_pools(input, memory.learned.correction(measured(input)));
     let late = Share::clamped(LATE_AT_LEVEL);
     let size = |demand: &Demand| size_level(&pools, &input.sla, demand, input.budget, late);
     let for_what_comes = size(&demand);
@@ -348,11 +348,13 @@ fn decide_pool(
     // An idle fleet needs no model.
     let saturation = sized.filter(|_| !trust.trusted);
     let serving = match saturation {
-        Some(_) => by_saturation(input, pool.role, now).unwrap_or(current),
+        Some(_) => {
+            by_saturation(input, pool.role, now, &mut memory.learned.tried).unwrap_or(current)
+        }
         None => by_model,
     };
     let serving = within(pool, serving);
-    let wanted = within(pool, beside_stuck(serving, starting));
+    let wanted = within(pool, beside_stuck(serving, current, starting));
     let window = input.intervals.hold();
     let stable = memory.stabilised(pool.role, input.now, wanted, window);
     let done = |target: Replicas, reason| PoolDecision {
@@ -368,10 +370,10 @@ fn decide_pool(
     if saturation.is_some() {
         wish = Reason::Saturation { trust: trust.score };
     }
-    if let Some(stuck) = starting.and_then(Starting::to_replace) {
-        if wanted > current && serving <= current {
-            wish = Reason::ReplaceStuck { name: stuck.name.clone(), age: stuck.age };
-        }
+    if let Some(stuck) =
+        starting.and_then(Starting::to_replace).filter(|_| wanted > current && serving <= current)
+    {
+        wish = Reason::ReplaceStuck { name: stuck.name.clone(), age: stuck.age };
     }
     if wanted == current && !input.observation.traffic.arrivals.is_fresh() {
         let detail = format!("the arrival rate is {}", input.observation.traffic.arrivals);
@@ -399,9 +401,14 @@ fn decide_pool(
     done(stable, if reached { wish } else { explain(sized, current, stable) })
 }
 
+/// Whether every pool has a profile of its own.
+fn measured(input: &PlanInput<'_>) -> bool {
+    input.pools.iter().all(|p| p.measured)
+}
+
 /// How far the model is to be trusted.
 fn trust(input: &PlanInput<'_>, memory: &Memory) -> Trust {
-    memory.learned.trust(input.pools.iter().all(|p| p.measured))
+    memory.learned.trust(measured(input))
 }
 
 /// The requests that wait, where a pool grows because of them.

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::capacity::MeanTime;
 use super::input::PlanInput;
+use super::saturation::Tried;
 use super::size::{Expected, SizePool, expected};
 use crate::forecast::{Band, Demand, LONGEST_STEP, Work};
 use crate::units::{Replicas, Role, Share, Timestamp, seconds_of};
@@ -34,7 +36,7 @@ const MOST_AT_ONCE: f64 = 1.0;
 
 /// The factors of engines with a profile of their own, and of those without: a fleet of which nothing
 /// is known may be anything.
-const WITH_PROFILE: (f64, f64) = (0.25, 8.0);
+const WITH_PROFILE: (f64, f64) = (0.25, 4.0);
 const WITHOUT_PROFILE: (f64, f64) = (0.02, 50.0);
 
 /// The model is not trusted where it is wrong by more than this on average (of a logarithm), over
@@ -106,9 +108,18 @@ impl Factor {
         }
     }
 
+    /// Compares what was seen, in ms, with what was expected. A fleet of which the model says that it
+    /// is overloaded is as slow as it has been so for long.
+    fn look(&mut self, seen: f64, model: MeanTime, step: Duration, limits: (f64, f64)) {
+        if !(model.overloaded && seen > model.mean) {
+            self.learn((seen / model.mean).ln(), model.answer, step, limits);
+        }
+    }
+
     /// What to take the profile times.
-    fn factor(&self) -> f64 {
-        let beyond = self.log.signum() * (self.log.abs() - DEAD_BAND).max(0.0);
+    fn factor(&self, measured: bool) -> f64 {
+        let band = if measured { DEAD_BAND } else { 0.0 };
+        let beyond = self.log.signum() * (self.log.abs() - band).max(0.0);
         if beyond >= 0.0 {
             return beyond.exp();
         }
@@ -131,6 +142,8 @@ pub struct Learned {
     at: Option<Timestamp>,
     /// The replicas that serve, and since when as many.
     still: BTreeMap<Role, (Replicas, Timestamp)>,
+    /// Growth for want of room, while there was no model to be trusted.
+    pub(super) tried: BTreeMap<Role, Tried>,
 }
 
 /// The model beside what was seen, for the report.
@@ -175,19 +188,18 @@ impl Learned {
         let Expected { ttft, itl } = expected(pools, &ready, &input.sla, &present);
         let limits =
             if input.pools.iter().all(|p| p.measured) { WITH_PROFILE } else { WITHOUT_PROFILE };
-        let difference = |seen: f64, model: f64| (seen / model).ln();
         let seen = |ms: f64| (ms > 0.0).then_some(ms);
         let late = |ms: f64| ms > BEHIND * input.sla.ttft.get();
         let first = traffic.ttft.mean.fresh().and_then(|ms| seen(ms.get()));
         if let (Some(seen), Some(model)) =
             (first.filter(|ms| !late(*ms) || self.stood_for(now) >= CAUGHT_UP_AFTER), ttft)
         {
-            self.prefill.learn(difference(seen, model.mean), model.answer, step, limits);
+            self.prefill.look(seen, model, step, limits);
         }
         if let (Some(seen), Some(model)) =
             (traffic.itl.mean.fresh().and_then(|ms| seen(ms.get())), itl)
         {
-            self.decode.learn(difference(seen, model.mean), model.answer, step, limits);
+            self.decode.look(seen, model, step, limits);
         }
     }
 
@@ -230,8 +242,9 @@ impl Learned {
     }
 
     /// What the profiles are taken times.
-    pub(super) fn correction(&self) -> Correction {
-        Correction { prefill: self.prefill.factor(), decode: self.decode.factor() }
+    pub(super) fn correction(&self, measured: bool) -> Correction {
+        let of = |factor: &Factor| factor.factor(measured);
+        Correction { prefill: of(&self.prefill), decode: of(&self.decode) }
     }
 
     /// The model beside what was seen; `measured` says whether every pool has a profile of its own.
@@ -240,7 +253,7 @@ impl Learned {
         let seconds = self.prefill.seconds.min(self.decode.seconds);
         let known = measured || seconds >= seconds_of(ENOUGH_WITHOUT_PROFILE);
         Trust {
-            correction: self.correction(),
+            correction: self.correction(measured),
             score: Share::clamped((-error).exp()),
             trusted: known && error <= NOT_TRUSTED,
             seconds,
@@ -275,7 +288,7 @@ mod tests {
         let mut factor = Factor::default();
         let mut course = Vec::new();
         for _ in 0..ticks {
-            let load = load(factor.factor());
+            let load = load(factor.factor(true));
             let (seen, _) = mean(load, truth);
             let seen = if seen.is_finite() { seen } else { 100.0 };
             let (model, answer) = mean(load, factor.log.exp());
@@ -305,13 +318,13 @@ mod tests {
         for i in 0..200 {
             noisy.learn(if i % 2 == 0 { 0.3 } else { -0.3 }, 1.0, TICK, WITH_PROFILE);
         }
-        assert_eq!(noisy.factor(), 1.0);
+        assert_eq!(noisy.factor(true), 1.0);
         let (mut faster, mut slower) = (Factor::default(), Factor::default());
         for _ in 0..12 {
             faster.learn(-0.7 - faster.log, 1.0, TICK, WITH_PROFILE);
             slower.learn(0.7 - slower.log, 1.0, TICK, WITH_PROFILE);
         }
-        assert!(slower.factor() > 1.4 && faster.factor() > 0.85, "{slower:?} {faster:?}");
+        assert!(slower.factor(true) > 1.4 && faster.factor(true) > 0.85, "{slower:?} {faster:?}");
     }
 
     #[test]

@@ -128,8 +128,15 @@ pub(super) fn lead(input: &PlanInput<'_>, memory: &Memory) -> Duration {
     input.pools.iter().map(of).max().unwrap_or_default()
 }
 
-/// The count that is asked for where `wanted` are to serve.
-pub(super) fn beside_stuck(wanted: Replicas, pool: Option<&Starting>) -> Replicas {
-    let extra = pool.and_then(Starting::to_replace).map_or(0, |_| 1);
-    Replicas::new(wanted.get().saturating_add(extra))
+/// The count that is asked for where `wanted` are to serve and there are `current`.
+pub(super) fn beside_stuck(
+    wanted: Replicas,
+    current: Replicas,
+    pool: Option<&Starting>,
+) -> Replicas {
+    let Some(pool) = pool.filter(|pool| pool.to_replace().is_some()) else { return wanted };
+    let hang = pool.stuck.iter().filter(|s| !s.no_place && s.age > pool.given_up_after).count();
+    let good = current.get().saturating_sub(u32::try_from(hang).unwrap_or(u32::MAX));
+    let missing = wanted.get().saturating_sub(good).min(1);
+    Replicas::new(wanted.get().saturating_add(missing))
 }

@@ -87,10 +87,15 @@ fn d03_cache_hits_make_no_cycle() {
             counts.push(fleet.asked[0]);
         }
         println!("hits of {hit}: {counts:?}");
-        // What is learnt in the first hours moves a fleet a little; hits do not swing it.
-        let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
-        assert!(f64::from(*most) < 1.25 * f64::from(*least), "{counts:?}");
-        assert!(counts.windows(2).filter(|w| w[0] != w[1]).count() <= 6, "{counts:?}");
+        // Hits are learnt as engines that take less for a prompt: that moves a fleet to its place, and
+        // does not swing it.
+        let steps: Vec<i64> = counts
+            .windows(2)
+            .map(|w| i64::from(w[1]) - i64::from(w[0]))
+            .filter(|step| *step != 0)
+            .collect();
+        let turns = steps.windows(2).filter(|w| w[0].signum() != w[1].signum()).count();
+        assert!(turns <= 2, "{counts:?}");
         assert!(counts[35..].windows(2).all(|w| w[0] == w[1]), "{counts:?}");
     }
 }
@@ -297,12 +302,13 @@ fn w09_a_write_that_failed_is_asked_for_again() {
     // 1.6.1: one failed write, and none of the five after it was sent.
     let mut fleet = settled(Seen::load(BUSY / 20.0, 3000.0, 150.0));
     fleet.obeys = false;
-    let writes: Vec<Vec<Write>> = (0..6).map(|_| fleet.tick(busy()).writes()).collect();
+    let overloaded = Seen { latency: Some((20_000.0, 400.0)), ..busy() };
+    let writes: Vec<Vec<Write>> = (0..6).map(|_| fleet.tick(overloaded).writes()).collect();
     assert_eq!(writes[0].len(), 2, "{writes:?}");
     for again in &writes[1..] {
         for (first, again) in writes[0].iter().zip(again) {
             assert_eq!((first.role, first.from), (again.role, again.from));
-            assert!(again.to >= first.to, "{writes:?}");
+            assert!(again.to.get() * 5 >= first.to.get() * 4, "{writes:?}");
         }
         assert_eq!(again.len(), 2, "{writes:?}");
     }

@@ -145,13 +145,13 @@ fn bend(input: &mut PlanInput<'_>, bent: &Bent) {
 
 /// Whether any counts keep these limits; where none do, there is nothing to judge by.
 fn is_possible(input: &PlanInput<'_>) -> bool {
-    let least: u64 = input
+    let least: u128 = input
         .pools
         .iter()
-        .map(|p| u64::from(p.min.get()) * u64::from(p.gpus_per_replica.get()))
+        .map(|p| u128::from(p.min.get()) * u128::from(p.gpus_per_replica.get()))
         .sum();
     input.pools.iter().all(|p| p.max.is_none_or(|max| p.min <= max))
-        && input.budget.is_none_or(|b| least <= u64::from(b.get()))
+        && input.budget.is_none_or(|b| least <= u128::from(b.get()))
 }
 
 proptest! {

@@ -1,5 +1,6 @@
 //! `sla-planner why`: a recorded decision in words.
 
+mod around;
 mod page;
 mod text;
 

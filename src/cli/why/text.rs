@@ -1,5 +1,6 @@
 //! A decision for people, section by section.
 
+use super::around;
 use super::page::Page;
 use crate::cli::{predict, records};
 use crate::forecast::{Lengths, Rule, Standing};
@@ -9,16 +10,24 @@ use crate::record::Record;
 use crate::spec::{Mode, format_duration};
 use crate::units::{Millis, Share, Timestamp};
 
+/// Says what there is to say of one matter.
+type Section = fn(&Record, &mut Page);
+
 /// The sections in their order. One that has nothing to say is left out.
-const SECTIONS: [(&str, fn(&Record, &mut Page)); 9] = [
+const SECTIONS: [(&str, Section); 14] = [
     ("Decision", decision),
     ("Seen", seen),
     ("Replicas", replicas),
     ("Demand", demand),
+    ("Forecast", around::forecast),
     ("Error budget", error_budget),
     ("Sizes at the upper end of that demand", sizes),
+    ("Other fleets, and one replica fewer", around::alternatives),
+    ("Model of the engines", around::model),
+    ("Start-up times", around::starts),
     ("Written", written),
     ("The referee objects", objections),
+    ("Awaited", around::awaited),
     ("Next look", next_look),
 ];
 
@@ -260,11 +269,11 @@ fn next_look(record: &Record, page: &mut Page) {
     page.entry("at", &format!("{}, in {wait}: the adjustment interval", records::time(next)));
 }
 
-fn millis(x: Millis) -> String {
+pub(super) fn millis(x: Millis) -> String {
     if x.get() < 100.0 { format!("{x:.1}") } else { format!("{x:.0}") }
 }
 
-fn percent(share: Share) -> String {
+pub(super) fn percent(share: Share) -> String {
     let percent = share.get() * 100.0;
     if percent < 10.0 { format!("{percent:.2} %") } else { format!("{percent:.1} %") }
 }

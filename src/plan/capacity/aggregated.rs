@@ -1,7 +1,7 @@
 //! TTFT and ITL of engines that read prompts and generate in the same iterations.
 
 use super::lengths::shares;
-use super::{DecodeModel, MAX_UTILISATION, Outcome, PrefillModel};
+use super::{DecodeModel, MAX_UTILISATION, MeanTime, Outcome, PrefillModel};
 use crate::forecast::Demand;
 use crate::plan::Correction;
 use crate::profile::EngineProfile;
@@ -119,15 +119,14 @@ impl<'a> AggregatedModel<'a> {
         slow.min(1.0)
     }
 
-    /// The mean TTFT and ITL, each with how much of a small slowing down of prefill, or of decode,
-    /// comes back in it.
-    pub(crate) fn mean_times(&self, engines: f64, rate: f64) -> [(f64, f64); 2] {
+    /// The mean TTFT and ITL.
+    pub(crate) fn mean_times(&self, engines: f64, rate: f64) -> [MeanTime; 2] {
         let idc = self.demand.dispersion;
         let busy = (rate / engines * self.prefill(0.0).mean_added()).min(MAX_UTILISATION);
-        let (itl, answer) = self.decode(busy).mean_time(engines, rate, idc);
-        let iteration = itl * (1.0 - busy);
-        let (wait, answer_first) = self.prefill(iteration).mean_time(engines, rate, idc);
-        [(wait + iteration, answer_first), (itl, answer)]
+        let itl = self.decode(busy).mean_time(engines, rate, idc);
+        let iteration = itl.mean * (1.0 - busy);
+        let wait = self.prefill(iteration).mean_time(engines, rate, idc);
+        [MeanTime { mean: wait.mean + iteration, ..wait }, itl]
     }
 
     /// The TTFT and ITL that all but `late` of the requests stay within, ms; infinite where the

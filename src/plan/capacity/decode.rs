@@ -1,6 +1,6 @@
 //! Inter-token latency of a decode pool.
 
-use super::{Outcome, normal_tail};
+use super::{MeanTime, Outcome, normal_tail};
 use crate::forecast::Lengths;
 use crate::profile::DecodeSurface;
 use crate::spec::EngineLimits;
@@ -119,14 +119,18 @@ impl<'a> DecodeModel<'a> {
         alone * self.slower * TABLE_MARGIN / (1.0 - self.other)
     }
 
-    /// The mean latency of a token, ms, without the margin of the table, and how much of a small
-    /// slowing down of the engines comes back in it: a slower token means a fuller batch. Where the
-    /// engines are overloaded, those of their largest batch.
-    pub(crate) fn mean_time(&self, engines: f64, rate: f64, idc: f64) -> (f64, f64) {
-        let running = self.state(engines, rate, idc).map_or(self.most(), |state| state.running);
+    /// The mean latency of a token, without the margin of the table: a slower token means a fuller
+    /// batch. Where the engines are overloaded, that of their largest batch.
+    pub(crate) fn mean_time(&self, engines: f64, rate: f64, idc: f64) -> MeanTime {
+        let state = self.state(engines, rate, idc);
+        let running = state.map_or(self.most(), |state| state.running);
         let (mean, fuller) = (self.itl(running), self.itl(running * 1.02));
         let slope = (fuller / mean).ln() / 1.02_f64.ln();
-        (mean / TABLE_MARGIN, 1.0 / (1.0 - slope.clamp(0.0, 0.9)))
+        MeanTime {
+            mean: mean / TABLE_MARGIN,
+            answer: 1.0 / (1.0 - slope.clamp(0.0, 0.9)),
+            overloaded: state.is_none(),
+        }
     }
 
     /// Whether one sequence alone is within target.

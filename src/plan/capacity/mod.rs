@@ -56,6 +56,17 @@ impl Outcome {
     }
 }
 
+/// A mean latency that the model expects.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct MeanTime {
+    /// In ms.
+    pub(crate) mean: f64,
+    /// How much of a small slowing down of the engines comes back in it, both as shares.
+    pub(crate) answer: f64,
+    /// Whether more comes than the engines take, so that it grows for as long as that lasts.
+    pub(crate) overloaded: bool,
+}
+
 /// Upper tail of the standard normal distribution.
 fn normal_tail(z: f64) -> f64 {
     0.5 * statrs::function::erf::erfc(z / std::f64::consts::SQRT_2)

@@ -1,7 +1,7 @@
 //! Time to first token of a prefill pool.
 
 use super::lengths::shares;
-use super::{MAX_UTILISATION, Outcome, planned, quantile};
+use super::{MAX_UTILISATION, MeanTime, Outcome, planned, quantile};
 use crate::forecast::Lengths;
 use crate::profile::PrefillCurve;
 use crate::spec::EngineLimits;
@@ -130,11 +130,11 @@ impl PrefillModel {
         quantile(late, longest, |t| self.late_alone(t))
     }
 
-    /// The mean time until a request is served, ms, and how much of a small slowing down of the
-    /// engines comes back in it, both as shares. Where they are overloaded, those of the most that
-    /// they take.
-    pub(crate) fn mean_time(&self, engines: f64, rate: f64, idc: f64) -> (f64, f64) {
+    /// The mean time until a request is served. Where the engines are overloaded, that of the most
+    /// that they take.
+    pub(crate) fn mean_time(&self, engines: f64, rate: f64, idc: f64) -> MeanTime {
         let used = rate / engines * self.mean(|p| p.added);
+        let overloaded = used > MAX_UTILISATION;
         let rate = if used > MAX_UTILISATION { rate * MAX_UTILISATION / used } else { rate };
         let used = used.min(MAX_UTILISATION);
         let Wait { busy, decay, pass } = self.wait(engines, rate, idc);
@@ -142,7 +142,8 @@ impl PrefillModel {
         let own = self.mean(|p| (1.0 - busy) * p.alone + busy * p.added);
         let wait = busy * (1.0 / decay.max(1e-9) + pass.min(own) / 2.0);
         let mean = own + wait;
-        (mean, (own + wait * (1.0 + 1.0 / (1.0 - used))) / mean)
+        let answer = (own + wait * (1.0 + 1.0 / (1.0 - used))) / mean;
+        MeanTime { mean, answer, overloaded }
     }
 
     /// Mean time that a prompt adds to full passes, ms.

@@ -1,8 +1,10 @@
 //! One pool under one demand: what it does at any size.
 
-use super::{Bound, ExpectedMean, IfOnly, Latency, SizePool, Verdict};
+use super::{Bound, IfOnly, Latency, SizePool, Verdict};
 use crate::forecast::Demand;
-use crate::plan::capacity::{AggregatedModel, DecodeModel, MAX_UTILISATION, PrefillModel, planned};
+use crate::plan::capacity::{
+    AggregatedModel, DecodeModel, MAX_UTILISATION, MeanTime, PrefillModel, planned,
+};
 use crate::spec::Sla;
 use crate::units::{Millis, Percentile, Replicas, Role, Share};
 
@@ -264,18 +266,15 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// The mean TTFT and ITL, ms, where the pool has them, each with how much of a small slowing down
-    /// of the engines comes back in it.
-    pub(super) fn mean_times(&self, replicas: u32, first_step: f64) -> [Option<ExpectedMean>; 2] {
+    /// The mean TTFT and ITL, where the pool has them.
+    pub(super) fn mean_times(&self, replicas: u32, first_step: f64) -> [Option<MeanTime>; 2] {
         let engines = f64::from(replicas.max(1));
         let (rate, idc) = (self.rate, self.dispersion);
-        let of = |(mean, answer): (f64, f64)| {
-            (mean.is_finite() && mean > 0.0).then_some(ExpectedMean { mean, answer })
-        };
+        let of = |time: MeanTime| (time.mean.is_finite() && time.mean > 0.0).then_some(time);
         match &self.model {
             Model::Prefill(model) => {
-                let (mean, answer) = model.mean_time(engines, rate, idc);
-                [of((mean + first_step, answer)), None]
+                let time = model.mean_time(engines, rate, idc);
+                [of(MeanTime { mean: time.mean + first_step, ..time }), None]
             }
             Model::Decode(model) => [None, of(model.mean_time(engines, rate, idc))],
             Model::Aggregated(model) => model.mean_times(engines, rate).map(of),

@@ -6,6 +6,7 @@ mod search;
 
 use serde::{Deserialize, Serialize};
 
+use super::capacity::MeanTime;
 use super::learn::Correction;
 use crate::forecast::Demand;
 use crate::profile::EngineProfile;
@@ -221,22 +222,13 @@ pub fn assess(pools: &[SizePool<'_>], counts: &[Replicas], sla: &Sla, demand: &D
     describe(&candidates, &counts, None, verdict, demand)
 }
 
-/// A mean latency that the model expects.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct ExpectedMean {
-    /// In ms.
-    pub(super) mean: f64,
-    /// How much of a small slowing down of the engines comes back in it, both as shares.
-    pub(super) answer: f64,
-}
-
 /// What the model expects a fleet to show.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Expected {
     /// Time to first token.
-    pub(super) ttft: Option<ExpectedMean>,
+    pub(super) ttft: Option<MeanTime>,
     /// Inter-token latency.
-    pub(super) itl: Option<ExpectedMean>,
+    pub(super) itl: Option<MeanTime>,
 }
 
 /// The means that a fleet of these sizes is expected to show.
