@@ -136,8 +136,11 @@ fn why_tells_all_that_a_decision_rests_on_in_80_columns() {
             "Seen",
             "Replicas",
             "Demand",
+            "Forecast",
             "Error budget",
             "Sizes at the upper end of that demand",
+            "Model of the engines",
+            "Start-up times",
             "Written",
             "Next look"
         ]
