@@ -77,8 +77,15 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         ))
         .hint("leave out --policy or --record"));
     }
+    if args.record.as_deref() == Some(std::path::Path::new("-")) {
+        return Err(CliError::bad_input("--record - : the record needs a file of its own")
+            .hint("standard output has the figures; name a file"));
+    }
     let trace = args.trace.open(&args.fleet.promise)?;
-    let case = args.fleet.case(&trace)?;
+    let mut case = args.fleet.case(&trace)?;
+    if let Some(predictor) = args.policy.predictor() {
+        case.setting.predictor = predictor;
+    }
     if let Some(note) = args.fleet.not_scored()? {
         super::talk(&note);
     }

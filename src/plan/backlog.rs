@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::input::PlanInput;
 use super::size::{PoolSize, SizePool, assess};
 use crate::forecast::{Band, Demand, Work};
+use crate::observe::PoolInventory;
 use crate::units::{Replicas, Role, seconds_of};
 
 /// A backlog is to be gone within this time after the new replicas serve, or within half of the time
@@ -48,9 +49,13 @@ pub(super) fn backlog(
     if waiting <= 2.0 * in_time + BY_CHANCE || rate <= 0.0 {
         return None;
     }
+    // Those that start serve for about half of the lead.
+    let serving = |seen: &PoolInventory| {
+        Replicas::new(seen.ready.get().saturating_add(seen.starting.get() / 2))
+    };
     let ready: Vec<Replicas> = pools
         .iter()
-        .map(|p| input.observation.inventory.pool(p.role).map(|seen| seen.ready))
+        .map(|p| input.observation.inventory.pool(p.role).map(serving))
         .collect::<Option<_>>()?;
     let present = Demand { rate: Band::certain(rate), work: Work::default(), ..*demand };
     let used = assess(pools, &ready, &input.sla, &present);

@@ -185,6 +185,10 @@ const USED_KEPT: f64 = 0.9995;
 
 /// What one engine takes, by a size and the demand that it is for.
 fn engines(sizing: &Sizing, demand: &Demand, before: Engines) -> Engines {
+    // A fleet that is too small, or that no size would mend, says nothing of what one engine takes.
+    if !sizing.feasible() {
+        return before;
+    }
     let Work { prefill, decode } = demand.work;
     let most = prefill.max(decode).max(1e-9);
     let of = |roles: [Role; 2], own: f64, tokens: f64, before: Engine| {
@@ -199,6 +203,7 @@ fn engines(sizing: &Sizing, demand: &Demand, before: Engines) -> Engines {
             return before;
         }
         let now = work / (used * n);
+        let used = if pool.bound == Bound::Min { before.used } else { used };
         Engine {
             most: if before.most > 0.0 { KEPT * before.most + (1.0 - KEPT) * now } else { now },
             used: if before.most > 0.0 {
@@ -349,12 +354,20 @@ fn decide_pool(
     let saturation = sized.filter(|_| !trust.trusted);
     let serving = match saturation {
         Some(_) => {
-            by_saturation(input, pool.role, now, &mut memory.learned.tried).unwrap_or(current)
+            let lead = starting::lead(input, memory);
+            let tried = &mut memory.learned.tried;
+            let full = by_saturation(input, pool.role, now, lead, tried);
+            // Requests arrive: of a pool of none nothing could ever be learned.
+            full.unwrap_or(current).max(Replicas::new(1))
         }
         None => by_model,
     };
     let serving = within(pool, serving);
-    let wanted = within(pool, beside_stuck(serving, current, starting));
+    // What is full grows by itself for want of one that hangs.
+    let wanted = match saturation {
+        Some(_) => serving,
+        None => within(pool, beside_stuck(serving, now.ready, starting)),
+    };
     let window = input.intervals.hold();
     let stable = memory.stabilised(pool.role, input.now, wanted, window);
     let done = |target: Replicas, reason| PoolDecision {

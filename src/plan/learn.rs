@@ -82,6 +82,8 @@ struct Factor {
     log: f64,
     /// Seconds of evidence.
     seconds: f64,
+    /// Seconds for which the engines have been faster than their profile without a break.
+    faster: f64,
     /// The part of what was seen that the model with the factor does not explain, decayed: sum and
     /// weight, of logarithms.
     error: f64,
@@ -100,6 +102,7 @@ impl Factor {
         self.log += part * difference / answer.max(1.0);
         self.log = self.log.clamp(limits.0.ln(), limits.1.ln());
         self.seconds += step;
+        self.faster = if self.log < -DEAD_BAND { self.faster + step } else { 0.0 };
         // While the factor is on its way the difference says nothing of the model.
         if self.seconds > seconds_of(ERROR_PACE) {
             let keep = (-step / seconds_of(ERROR_PACE)).exp();
@@ -123,7 +126,7 @@ impl Factor {
         if beyond >= 0.0 {
             return beyond.exp();
         }
-        let believed = (self.seconds / seconds_of(BELIEVED_FASTER)).min(1.0);
+        let believed = (self.faster / seconds_of(BELIEVED_FASTER)).min(1.0);
         (believed * beyond).exp()
     }
 
@@ -154,7 +157,7 @@ pub struct Trust {
     /// 1 where the model explains all that was seen, a half where it is wrong by a factor of two on
     /// average, and towards 0.
     pub score: Share,
-    /// Whether sizes follow the model; where not, they follow queues and KV memory.
+    /// Whether sizes follow the model; where not, they follow latencies and KV memory.
     pub trusted: bool,
     /// Seconds of evidence.
     pub seconds: f64,
@@ -210,7 +213,6 @@ impl Learned {
         for pool in &input.pools {
             let seen = input.observation.inventory.pools.get(&pool.role).and_then(|s| s.fresh());
             let Some(seen) = seen else {
-                self.still.remove(&pool.role);
                 all = None;
                 continue;
             };
@@ -250,7 +252,13 @@ impl Learned {
     /// The model beside what was seen; `measured` says whether every pool has a profile of its own.
     pub(super) fn trust(&self, measured: bool) -> Trust {
         let error = self.prefill.mean_error().max(self.decode.mean_error());
-        let seconds = self.prefill.seconds.min(self.decode.seconds);
+        // Of a latency that nobody measures there is never any evidence.
+        let (less, more) = (
+            self.prefill.seconds.min(self.decode.seconds),
+            self.prefill.seconds.max(self.decode.seconds),
+        );
+        let alone = less <= 0.0 && more > 3.0 * seconds_of(ENOUGH_WITHOUT_PROFILE);
+        let seconds = if alone { more } else { less };
         let known = measured || seconds >= seconds_of(ENOUGH_WITHOUT_PROFILE);
         Trust {
             correction: self.correction(measured),

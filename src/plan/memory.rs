@@ -52,7 +52,7 @@ impl Memory {
     }
 
     /// When what is wanted of a pool now will have been the most that was wanted for a whole
-    /// `window`; `None` where it is already.
+    /// `window`; in the past where it has been. `None` before the first decision on full data.
     pub(super) fn settles(
         &self,
         role: Role,

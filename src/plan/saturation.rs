@@ -5,12 +5,13 @@
 //! of them lets one replica go at a time.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::input::PlanInput;
 use crate::observe::{LatencySignals, PoolInventory};
-use crate::units::{Millis, Replicas, Role, round_to_u32};
+use crate::units::{Millis, Replicas, Role, Timestamp, round_to_u32};
 
 /// KV memory above this share is full: beyond, sequences are put back.
 const FULL: f64 = 0.8;
@@ -18,63 +19,78 @@ const FULL: f64 = 0.8;
 /// The most that a pool grows at once.
 const MOST: f64 = 2.0;
 
-/// With one replica fewer the signal must stay below this for it to go.
+/// With one replica fewer every signal must stay below this for it to go.
 const SPARE: f64 = 0.6;
 
-/// More replicas have helped where the signal has fallen to this share of what it was.
+/// More replicas have helped where the signal has fallen to this share of what it was, and are too few
+/// where it has risen to this many times that: a queue that grows.
 const HELPED: f64 = 0.85;
+const WORSE: f64 = 1.2;
+
+/// Growth that does not serve after so many start-up times is asked for anew.
+const GIVEN_UP: u32 = 3;
 
 /// The last growth of a pool for want of room.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Tried {
-    /// As many served.
-    ready: Replicas,
+    /// When it was asked for.
+    at: Timestamp,
+    /// As many were to serve.
+    asked: Replicas,
     /// How full it was: above 1 is full.
     signal: f64,
 }
 
 /// The replicas that a pool is to have by what is full; `None` where nothing says.
 ///
-/// It grows again only where those that it last grew by serve and have helped: a latency that does not
-/// come from the load goes with no number of replicas.
+/// It grows again only where those that it last grew by serve and have helped, or are too few: a
+/// latency that does not come from the load goes with no number of replicas.
 pub(super) fn by_saturation(
     input: &PlanInput<'_>,
     role: Role,
     seen: &PoolInventory,
+    lead: Duration,
     tried: &mut BTreeMap<Role, Tried>,
 ) -> Option<Replicas> {
     let traffic = &input.observation.traffic;
     let over = |signals: &LatencySignals, target: Millis| {
-        signals.quantile.known().map(|q| q.get() / target.get())
+        let share = |q: &Millis| q.get() / target.get();
+        (signals.quantile.known().map(share), signals.quantile.is_fresh())
     };
     let ttft = over(&traffic.ttft, input.sla.ttft);
     let itl = over(&traffic.itl, input.sla.itl);
-    let kv = traffic.kv_usage.known().map(|share| share.get() / FULL);
+    let kv = &traffic.kv_usage;
+    let kv = (kv.known().map(|share| share.get() / FULL), kv.is_fresh());
     let signals = match role {
-        Role::Prefill => [ttft, None, None],
-        Role::Decode => [itl, kv, None],
-        Role::Aggregated => [ttft, itl, kv],
+        Role::Prefill => &[ttft][..],
+        Role::Decode => &[itl, kv],
+        Role::Aggregated => &[ttft, itl, kv],
     };
-    let signal = signals.into_iter().flatten().reduce(f64::max)?;
-    let (ready, desired) = (f64::from(seen.ready.get()), seen.desired.get());
+    let signal = signals.iter().filter_map(|(signal, _)| *signal).reduce(f64::max)?;
+    let (ready, desired) = (f64::from(seen.ready.get()), seen.desired);
     if signal > 1.0 {
-        let helps = match tried.get(&role) {
-            Some(last) => seen.ready > last.ready && signal <= HELPED * last.signal,
-            None => true,
-        };
-        if !helps {
-            return Some(Replicas::new(desired));
+        if let Some(last) = tried.get(&role).copied() {
+            let waits = input.now >= last.at && input.now.since(last.at) < lead * GIVEN_UP;
+            if seen.ready < last.asked && waits {
+                return Some(last.asked.max(desired));
+            }
+            // Memory cannot be fuller than full, so that it says nothing of how much is missing.
+            let full = kv.0.is_some_and(|share| share >= signal && share * FULL >= 0.99);
+            let moved = signal <= HELPED * last.signal || signal >= WORSE * last.signal;
+            if seen.ready >= last.asked && !moved && !full {
+                return Some(desired);
+            }
         }
-        // Those that start are on their way: what is full is full for want of those that serve.
-        let wanted = round_to_u32((ready * signal.min(MOST)).ceil());
+        let wanted = Replicas::new(round_to_u32((ready * signal.min(MOST)).ceil()));
         if wanted > desired {
-            tried.insert(role, Tried { ready: seen.ready, signal });
+            tried.insert(role, Tried { at: input.now, asked: wanted, signal });
         }
-        return Some(Replicas::new(wanted.max(desired)));
+        return Some(wanted.max(desired));
     }
     tried.remove(&role);
-    let fewer = desired.saturating_sub(1);
-    // A latency does not go with one over the replicas, but at half of the target it has room.
-    let fits = fewer > 0 && signal * f64::from(desired) / f64::from(fewer) <= SPARE;
-    Some(Replicas::new(if fits { fewer } else { desired }))
+    let fewer = desired.get().saturating_sub(1);
+    // A latency does not go with one over the replicas, but well below its target it has room.
+    let fits = fewer > 0 && signal * f64::from(desired.get()) / f64::from(fewer) <= SPARE;
+    let all_fresh = signals.iter().all(|(_, fresh)| *fresh);
+    Some(if fits && all_fresh { Replicas::new(fewer) } else { desired })
 }

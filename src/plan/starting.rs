@@ -20,19 +20,31 @@ const PLANNED: f64 = 0.9;
 pub struct Starts {
     /// How long they took.
     times: StartUps,
-    /// Replicas that are there and whose start was counted.
-    counted: BTreeSet<String>,
+    /// Replicas that were seen to start.
+    begun: BTreeSet<String>,
+    /// Replicas that are there and have served.
+    served: BTreeSet<String>,
 }
 
 impl Starts {
-    /// Takes in the starts that are over since the last look.
+    /// Takes in the starts that are over since the last look. Those that nobody saw begin are none: a
+    /// replica that served before may have fallen out of service and come back.
     pub(super) fn learn(&mut self, pool: &PoolInventory) {
         for ReplicaStart { name, asked, ready } in &pool.starts {
-            let Some(ready) = ready.filter(|_| !self.counted.contains(name)) else { continue };
-            self.counted.insert(name.clone());
-            self.times.learn(ready.since(*asked));
+            let Some(ready) = ready else {
+                if !self.served.contains(name) {
+                    self.begun.insert(name.clone());
+                }
+                continue;
+            };
+            if self.begun.remove(name) {
+                self.times.learn(ready.since(*asked));
+            }
+            self.served.insert(name.clone());
         }
-        self.counted.retain(|name| pool.starts.iter().any(|start| start.name == *name));
+        let there = |name: &String| pool.starts.iter().any(|start| start.name == *name);
+        self.begun.retain(there);
+        self.served.retain(there);
     }
 
     /// The start-up time to plan with: p90 of those seen, `assumed` before one was.
@@ -68,7 +80,9 @@ pub(super) fn starting(
     memory: &Memory,
     now: Timestamp,
 ) -> Starting {
-    let times = memory.starts.get(&pool.role).map(|s| s.times).unwrap_or_default();
+    let starts = memory.starts.get(&pool.role);
+    let times = starts.map(|s| s.times).unwrap_or_default();
+    let served = |name: &String| starts.is_some_and(|s| s.served.contains(name));
     let quantile = |share| times.quantile(pool.startup, share);
     let (p90, limit) = (quantile(PLANNED), times.given_up_after(pool.startup));
     let mut stuck = seen.stuck.clone();
@@ -77,7 +91,8 @@ pub(super) fn starting(
     for start in seen.starts.iter().filter(|start| start.ready.is_none()) {
         let age = now.since(start.asked);
         unnamed = unnamed.saturating_sub(1);
-        if stuck.iter().any(|known| known.name == start.name) {
+        // One that served before is out of service for another reason.
+        if served(&start.name) || stuck.iter().any(|known| known.name == start.name) {
             continue;
         }
         expected += times.ready_within(pool.startup, age, p90);
@@ -128,15 +143,11 @@ pub(super) fn lead(input: &PlanInput<'_>, memory: &Memory) -> Duration {
     input.pools.iter().map(of).max().unwrap_or_default()
 }
 
-/// The count that is asked for where `wanted` are to serve and there are `current`.
-pub(super) fn beside_stuck(
-    wanted: Replicas,
-    current: Replicas,
-    pool: Option<&Starting>,
-) -> Replicas {
-    let Some(pool) = pool.filter(|pool| pool.to_replace().is_some()) else { return wanted };
-    let hang = pool.stuck.iter().filter(|s| !s.no_place && s.age > pool.given_up_after).count();
-    let good = current.get().saturating_sub(u32::try_from(hang).unwrap_or(u32::MAX));
-    let missing = wanted.get().saturating_sub(good).min(1);
+/// The count that is asked for where `wanted` are to serve and `ready` do: one more beside a replica
+/// that hangs, until enough serve without it. Then the pool shrinks by one, and what does not serve
+/// goes first.
+pub(super) fn beside_stuck(wanted: Replicas, ready: Replicas, pool: Option<&Starting>) -> Replicas {
+    let hangs = pool.and_then(Starting::to_replace).is_some();
+    let missing = u32::from(hangs && ready < wanted);
     Replicas::new(wanted.get().saturating_add(missing))
 }

@@ -156,7 +156,9 @@ fn gpu_count(profile: &EngineProfile, found: &mut Vec<Finding>) {
 }
 
 fn littles_law(profile: &EngineProfile, found: &mut Vec<Finding>) {
-    let Some(gpus) = profile.gpus_per_engine() else { return };
+    // Prefill and decode may have been measured on engines of different sizes: what the prefill table
+    // implies says nothing of decode.
+    let Some(gpus) = profile.gpus_stated() else { return };
     let (mut points, mut of, mut worst) = (0, 0, None);
     for p in profile.decode_points() {
         let Some(stated) = p.throughput_per_gpu else { continue };

@@ -140,9 +140,11 @@ impl Replay {
         let input = stream.setting.input(record.at, record.observation.clone());
         let Outcome { decision, report, memory } = plan(&input, &stream.memory);
         stream.memory = memory;
-        stream.next += 1;
+        stream.next = stream.next.saturating_add(1);
         let recorded = Line::Tick(Box::new(record.clone()));
-        let again = Line::Tick(Box::new(Record { decision, report, ..record.clone() }));
+        let Setting { sla, budget, .. } = stream.setting;
+        let again = Record { sla, budget, decision, report, ..record.clone() };
+        let again = Line::Tick(Box::new(again));
         let now = again.to_text()?;
         if now == text {
             return Ok(Checked::Same { exact: true });
@@ -151,7 +153,8 @@ impl Replay {
             return Ok(Checked::Same { exact: false });
         }
         let (old, new) = (value(&recorded)?, value(&again)?);
-        let parts = ["decision", "report"].map(|part| (part, &old[part], &new[part]));
+        let parts =
+            ["sla", "budget", "decision", "report"].map(|part| (part, &old[part], &new[part]));
         Ok(Checked::Differs { differences: compare(&parts) })
     }
 }

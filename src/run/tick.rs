@@ -256,6 +256,8 @@ impl Planner {
                 self.recorder.lost();
                 self.metrics.error("record", "write");
                 tracing::error!("{error:#}");
+                // A decision without its checkpoint would be replayed on another one.
+                break;
             }
         }
         self.last_tick = Some(now);

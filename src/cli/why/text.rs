@@ -8,7 +8,7 @@ use crate::observe::{LatencySignals, Signal};
 use crate::plan::{ErrorBudget, PoolSize, Reason, Sizing, Spent};
 use crate::record::Record;
 use crate::spec::{Mode, format_duration};
-use crate::units::{Millis, Share, Timestamp};
+use crate::units::{Millis, Predictor, Share, Timestamp};
 
 /// Says what there is to say of one matter.
 type Section = fn(&Record, &mut Page);
@@ -156,15 +156,29 @@ fn demand(record: &Record, page: &mut Page) {
     let rate = demand.rate;
     page.entry(
         "requests",
-        &format!("{:.2} /s now; planned for {:.2} to {:.2} /s", rate.point, rate.low, rate.high),
+        &format!(
+            "{:.2} /s expected, {:.2} to {:.2} /s planned for",
+            rate.point, rate.low, rate.high
+        ),
     );
     let lengths = |what: &str, of: Lengths| {
         format!("{what} of {:.0} on average, squared variation {:.2}", of.mean, of.cv2)
     };
     page.entry("lengths", &lengths("prompts", demand.isl));
     page.entry("", &lengths("outputs", demand.osl));
+    let named = record.report.bands.as_ref().map(|bands| bands.predictor);
+    let named = named.filter(|predictor| *predictor != Predictor::Auto);
     for (what, standing) in ["prompts", "outputs"].iter().zip(&record.report.standing) {
         let Standing { level, high, rule, late } = standing;
+        if let Some(predictor) = named {
+            let text = format!(
+                "{level:.0} tokens/s now, capacity held for {high:.0}: the upper end of what \
+                 {predictor} says, to be exceeded by {}.",
+                percent(*late)
+            );
+            page.entry(what, &text);
+            continue;
+        }
         let Rule { hold, margin, roof } = rule;
         let roof = roof.map_or_else(String::new, |roof| {
             format!(", at most {roof} times the highest of the day")

@@ -47,7 +47,10 @@ pub(super) fn by_pods<'a>(
             continue;
         }
         present += 1;
-        starts.extend(start(pod));
+        // Of an engine of several pods nobody knows which belong together.
+        if per_engine == 1 {
+            starts.extend(start(pod));
+        }
         if is_ready(pod) {
             ready += 1;
             continue;
@@ -106,7 +109,7 @@ fn is_ready(pod: &Pod) -> bool {
 }
 
 /// When the pod was made, and since when it is ready. A pod that fell out of service and came back
-/// shows the later time; the planner learns each start the first time that it sees it over.
+/// shows the later time.
 fn start(pod: &Pod) -> Option<ReplicaStart> {
     let asked = millis(pod.creation_timestamp()?);
     let ready = condition(pod, "Ready").filter(|ready| ready.status == "True");

@@ -414,13 +414,11 @@ fn a_replica_that_hangs_counts_for_nothing_and_one_more_is_asked_for_beside_it()
             b.stuck = vec![StuckReplica { name: "hangs".to_owned(), why, age, no_place }];
         }
         assert_ne!(b.codes(Seen::Load(30.0))[0], "replace_stuck", "it is young");
-        let due = Awaited::ReplicaDue { role: Role::Prefill, name: "hangs".into(), at: asked };
-        assert!(
-            b.awaited
-                .iter()
-                .any(|a| matches!(a, Awaited::ReplicaDue { name, .. } if name == "hangs")),
-            "{due:?}"
-        );
+        let due = b
+            .awaited
+            .iter()
+            .any(|a| matches!(a, Awaited::ReplicaDue { name, .. } if name == "hangs"));
+        assert!(due, "{:?}", b.awaited);
         b.tick(Seen::Load(30.0));
         b.tick(Seen::Load(30.0));
         let code = b.codes(Seen::Load(30.0))[0];
@@ -432,18 +430,33 @@ fn a_replica_that_hangs_counts_for_nothing_and_one_more_is_asked_for_beside_it()
 }
 
 #[test]
-fn start_up_times_are_learned_from_the_replicas_that_started() {
+fn start_up_times_are_learned_from_the_replicas_that_were_seen_to_start() {
     let mut b = Bench::new();
     b.tick(Seen::Load(30.0));
-    assert_eq!(b.memory.starts[&Role::Prefill].lead(STEP), STEP, "as configured");
-    let slow = Duration::from_secs(300);
-    b.starts = (0..20).map(|i| start(&format!("p{i}"), b.now.minus(slow), Some(slow))).collect();
+    let lead = |b: &Bench| b.memory.starts[&Role::Prefill].lead(STEP);
+    assert_eq!(lead(&b), STEP, "as configured");
+    let (slow, asked) = (Duration::from_secs(300), b.now);
+    let starts = |name: &str, ready| -> Vec<ReplicaStart> {
+        (0..20).map(|i| start(&format!("{name}{i}"), asked, ready)).collect()
+    };
     b.counts[0] = 20;
+    b.starts = starts("old", Some(slow));
     b.tick(Seen::Load(30.0));
-    let lead = b.memory.starts[&Role::Prefill].lead(STEP);
-    assert!(lead > 4 * STEP, "{lead:?}");
+    b.starts = starts("old", None);
     b.tick(Seen::Load(30.0));
-    assert_eq!(b.memory.starts[&Role::Prefill].lead(STEP), lead, "each start counts once");
+    b.starts = starts("old", Some(3 * slow));
+    b.tick(Seen::Load(30.0));
+    assert_eq!(lead(&b), STEP, "they served before, and were out of service for a while");
+    b.counts[0] = 20;
+    b.starts = starts("new", None);
+    b.tick(Seen::Load(30.0));
+    b.counts[0] = 20;
+    b.starts = starts("new", Some(slow));
+    b.tick(Seen::Load(30.0));
+    let learned = lead(&b);
+    assert!(learned > 4 * STEP, "{learned:?}");
+    b.tick(Seen::Load(30.0));
+    assert_eq!(lead(&b), learned, "each start counts once");
 }
 
 #[test]
@@ -462,6 +475,37 @@ fn engines_without_a_profile_are_sized_by_what_is_full() {
     assert!(b.counts[0] < 8 && b.counts[0] >= 4, "one at a time: {:?}", b.counts);
     b.counts = [4, 4];
     assert_eq!(b.codes(Seen::Nothing), ["hold_no_metrics", "hold_no_metrics"]);
+}
+
+#[test]
+fn without_a_profile_a_fleet_of_none_wakes_and_one_that_hangs_does_not_make_it_grow_for_ever() {
+    let mut b = Bench::new();
+    (b.measured, b.min, b.counts) = (false, 0, [0, 0]);
+    b.tick(Seen::Load(3.0));
+    assert_eq!(b.counts, [1, 1]);
+    b.counts = [4, 4];
+    b.kv = Some(0.5);
+    b.starts = vec![start("hangs", b.now.minus(20 * STEP), None)];
+    for _ in 0..10 {
+        b.tick(Seen::Load(30.0));
+    }
+    assert!(b.counts[0] <= 4, "{:?}", b.counts);
+}
+
+#[test]
+fn growth_for_want_of_room_that_does_not_help_is_not_repeated() {
+    let mut b = Bench::new();
+    (b.measured, b.counts, b.kv) = (false, [2, 2], Some(0.5));
+    for _ in 0..10 {
+        b.tick(Seen::Slow(30.0));
+    }
+    assert_eq!(b.counts[0], 4, "a TTFT that does not move with the replicas");
+    let mut b = Bench::new();
+    (b.measured, b.counts, b.kv) = (false, [2, 2], Some(1.0));
+    for _ in 0..10 {
+        b.tick(Seen::Load(30.0));
+    }
+    assert!(b.counts[1] > 6, "memory that stays full is too small still: {:?}", b.counts);
 }
 
 #[test]
