@@ -355,8 +355,9 @@ fn decide_pool(
     let serving = match saturation {
         Some(_) => {
             let lead = starting::lead(input, memory);
+            let stood = memory.learned.stood_for(input.now);
             let tried = &mut memory.learned.tried;
-            let full = by_saturation(input, pool.role, now, lead, tried);
+            let full = by_saturation(input, pool.role, now, lead, stood, tried);
             // Requests arrive: of a pool of none nothing could ever be learned.
             full.unwrap_or(current).max(Replicas::new(1))
         }

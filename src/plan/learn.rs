@@ -239,7 +239,7 @@ impl Learned {
     }
 
     /// For how long all pools have stood still.
-    fn stood_for(&self, now: Timestamp) -> Duration {
+    pub(super) fn stood_for(&self, now: Timestamp) -> Duration {
         self.still.values().map(|(_, since)| now.since(*since)).min().unwrap_or_default()
     }
 

@@ -27,6 +27,10 @@ const SPARE: f64 = 0.6;
 const HELPED: f64 = 0.85;
 const WORSE: f64 = 1.2;
 
+/// A fleet must have stood still for so long before one goes: only a fleet that stands still teaches
+/// what its engines do.
+const LEARNS_FIRST: Duration = Duration::from_secs(180);
+
 /// Growth that does not serve after so many start-up times is asked for anew.
 const GIVEN_UP: u32 = 3;
 
@@ -44,12 +48,14 @@ pub(super) struct Tried {
 /// The replicas that a pool is to have by what is full; `None` where nothing says.
 ///
 /// It grows again only where those that it last grew by serve and have helped, or are too few: a
-/// latency that does not come from the load goes with no number of replicas.
+/// latency that does not come from the load goes with no number of replicas. `lead` is the time until a
+/// replica that is asked for now serves, `stood` for how long all pools have stood still.
 pub(super) fn by_saturation(
     input: &PlanInput<'_>,
     role: Role,
     seen: &PoolInventory,
     lead: Duration,
+    stood: Duration,
     tried: &mut BTreeMap<Role, Tried>,
 ) -> Option<Replicas> {
     let traffic = &input.observation.traffic;
@@ -92,5 +98,5 @@ pub(super) fn by_saturation(
     // A latency does not go with one over the replicas, but well below its target it has room.
     let fits = fewer > 0 && signal * f64::from(desired.get()) / f64::from(fewer) <= SPARE;
     let all_fresh = signals.iter().all(|(_, fresh)| *fresh);
-    Some(if fits && all_fresh { Replicas::new(fewer) } else { desired })
+    Some(if fits && all_fresh && stood >= LEARNS_FIRST { Replicas::new(fewer) } else { desired })
 }

@@ -71,21 +71,19 @@ proptest! {
     #[test]
     fn i09_replicas_that_are_stuck_block_nothing(
         (setup, ticks) in history(1..6),
-        odd in [[0..5_u32, 0..5_u32, 0..5_u32], [0..5_u32, 0..5_u32, 0..5_u32]],
+        odd in [0..5_u32, 0..5_u32],
     ) {
         let mut play = Play::begin(&setup);
         for tick in &ticks {
             let mut stuck = tick.clone();
             for (seen, odd) in stuck.seen.iter_mut().zip(odd) {
-                seen.1 = odd;
+                seen.1[2] = odd;
             }
             let (some, other) = (play.decide(tick).decision, play.decide(&stuck).decision);
             for (some, other) in some.pools.iter().zip(&other.pools) {
                 let (Some(some), Some(other)) = (some.target, other.target) else { continue };
-                // One more beside those that hang, and what a look at a fleet in motion does not
-                // teach of its engines.
-                let (some, other) = (f64::from(some.get()), f64::from(other.get()));
-                prop_assert!((some - other).abs() <= 1.0 + 0.05 * some, "{some} {other}");
+                // One more beside those that hang.
+                prop_assert!(some.get().abs_diff(other.get()) <= 1, "{some} {other}");
             }
             play.step(tick);
         }

@@ -469,7 +469,7 @@ fn engines_without_a_profile_are_sized_by_what_is_full() {
     b.tick(Seen::Load(30.0));
     assert_eq!(b.counts, [8, 5], "memory is full");
     b.kv = None;
-    for _ in 0..6 {
+    for _ in 0..12 {
         b.tick(Seen::Load(30.0));
     }
     assert!(b.counts[0] < 8 && b.counts[0] >= 4, "one at a time: {:?}", b.counts);
