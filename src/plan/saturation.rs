@@ -75,9 +75,11 @@ pub(super) fn by_saturation(
     let signal = signals.iter().filter_map(|(signal, _)| *signal).reduce(f64::max)?;
     let (ready, desired) = (f64::from(seen.ready.get()), seen.desired);
     if signal > 1.0 {
-        if let Some(last) = tried.get(&role).copied() {
-            let waits = input.now >= last.at && input.now.since(last.at) < lead * GIVEN_UP;
-            if seen.ready < last.asked && waits {
+        if let Some(last) = tried.get(&role).copied().filter(|last| input.now >= last.at) {
+            let age = input.now.since(last.at);
+            // Before a window has passed nobody has seen what they did.
+            let too_early = age <= input.intervals.window;
+            if too_early || seen.ready < last.asked && age < lead.saturating_mul(GIVEN_UP) {
                 return Some(last.asked.max(desired));
             }
             // Memory cannot be fuller than full, so that it says nothing of how much is missing.

@@ -16,12 +16,15 @@ async fn while_prometheus_is_away_nothing_changes_and_then_it_goes_on() {
     scene.frontend.set_load(Some(HIGH));
     let mut planner = scene.start(&user);
     scene.asks("more engines", |(prefill, decode)| prefill > 2 && decode > 1).await;
-    let seen = scene.records().len();
-    scene
-        .record("steady pools", seen, |r| {
-            code(r, Role::Prefill) == "steady" && code(r, Role::Decode) == "steady"
-        })
-        .await;
+    // The first sizes are those of a load that is still rising; for longer than the stabilisation
+    // window nothing else is to be wanted.
+    let steady = |r: &Record| r.decision.pools.iter().all(|p| p.reason.code() == "steady");
+    eventually("eight steady decisions in a row", SOON, async || {
+        let records = scene.records();
+        let n = records.iter().rev().take_while(|r| steady(r)).count();
+        if n >= 8 { Ok(()) } else { Err(format!("{n}")) }
+    })
+    .await;
     let before = scene.asked().await;
 
     scene.prometheus.stop();
@@ -45,7 +48,6 @@ async fn while_prometheus_is_away_nothing_changes_and_then_it_goes_on() {
     // Back again: the same load is the same fleet, whatever the gap in the counters looks like.
     scene.prometheus.start_again().await;
     let back = scene.records().len();
-    let steady = |r: &Record| r.decision.pools.iter().all(|p| p.reason.code() == "steady");
     scene.record("steady pools on fresh metrics", back, steady).await;
     let writes: Vec<_> = scene.records().into_iter().skip(back).flat_map(|r| r.writes).collect();
     assert_eq!(writes, [], "the outage itself moved nothing");
