@@ -132,7 +132,7 @@ pub const LATE_AT_LEVEL: f64 = 0.3;
 /// How fast the share of late requests falls below that level: a level stays for less time than a
 /// queue needs to show its law, so faster than [`LATE_AT_LEVEL`] alone says. At 1 the same share of
 /// good requests took 2 % more GPU-hours on D1 to D8 of docs/results.md, and a steady load was given
-/// half as much again as it needs.
+/// 1.8 times its level.
 const FALL: f64 = 1.4;
 
 /// A rule's own queue and account.

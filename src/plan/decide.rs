@@ -173,7 +173,7 @@ fn size_pools<'a>(input: &PlanInput<'a>, correction: Correction) -> Vec<SizePool
 /// budget is spent as it should be: a fleet that makes the whole share late that the promise allows
 /// pays this much of itself. On D1 to D8 of docs/results.md 0.3 had 98.4 % good at 0.90 times the GPU-hours
 /// of the best static fleets, this 98.65 at 0.94 and 1.2 98.8 at 0.99; on L1 and L2 0.4 had 99.76 at
-/// 0.74 and this 99.79 at 0.76.
+/// 0.74 and this 99.79 at 0.76 (with the queueing model before the one that fits the simulator).
 const PRICE: f64 = 0.6;
 
 /// How much of what was known of an engine stays at each look: the mix of requests changes slowly.

@@ -21,7 +21,8 @@ use crate::forecast::{Band, Demand, LONGEST_STEP, Work};
 use crate::units::{Replicas, Role, Share, Timestamp, seconds_of};
 
 /// Differences of the model itself: within this share of the profile (of its logarithm) the profile
-/// stands. The mean TTFT and ITL of the fleets that tests/measured.rs plays lie within it.
+/// stands. A judgement: narrower, and the noise of bursts would move the fleet; wider, and a slower
+/// engine would go unnoticed for longer.
 const DEAD_BAND: f64 = 0.15;
 
 /// The factors follow with this time constant.
