@@ -87,6 +87,7 @@ inner! {
     expected: Gauges = EXPECTED,
     trust: Gauges = TRUST,
     correction: Gauges = CORRECTION,
+    regret: Gauges = REGRET,
     compat_prefill: Gauges = COMPAT_PREFILL,
     compat_decode: Gauges = COMPAT_DECODE,
     compat_ttft: Gauges = COMPAT_TTFT,
@@ -285,6 +286,11 @@ impl DeploymentMetrics {
         let Correction { prefill, decode } = trust.correction;
         inner.correction.set(&[&self.name, "prefill"], Some(prefill));
         inner.correction.set(&[&self.name, "decode"], Some(decode));
+    }
+
+    /// What was asked for beside the best fixed fleet; `None` where it is not known.
+    pub fn set_regret(&self, work: &str, regret: Option<f64>) {
+        self.inner().regret.set(&[&self.name, work], regret);
     }
 
     /// The replicas there are; a pool that could not be read has no series.

@@ -53,6 +53,8 @@ fn filled() -> Metrics {
         stuck: Vec::new(),
     }]);
     deployment.set_trust(&Trust::default());
+    deployment.set_regret("prefill", Some(-0.12));
+    deployment.set_regret("decode", None);
     deployment.set_forecast(&ForecastFigures {
         low: PerSecond::new(10.0),
         point: PerSecond::new(13.0),

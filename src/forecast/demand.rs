@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::fleet::Engine;
 use super::predict::{Bands, Predicted, Values};
-use super::standing::{Engine, Lead, Rule, Rules, SET_BACK, Standing};
+use super::standing::{Lead, Rule, Rules, SET_BACK, Standing};
 use crate::units::{PerSecond, Predictor, Role, Share, Timestamp, Tokens, seconds_of};
 
 /// A forecast value with its band, in the unit of the series.
@@ -302,6 +303,12 @@ impl DemandForecast {
         self.predicted.learn(at, values, horizon.predictor, (horizon.lead, horizon.hold));
     }
 
+    /// Notes that this is what is asked for now.
+    pub fn follow(&mut self, followed: &Forecast) {
+        self.prefill.follow(followed.prefill.high);
+        self.decode.follow(followed.decode.high);
+    }
+
     /// Rate and mean lengths at the horizon, each with its band; `None` before a rate was seen.
     #[must_use]
     pub fn bands(&self) -> Option<Bands> {
@@ -316,15 +323,25 @@ impl DemandForecast {
             return Some((self.prefill.standing(price)?, self.decode.standing(DECODE * price)?));
         };
         let hold = self.predicted.hold();
-        let named = |rules: &Rules, said: f64, quantile: f64| {
+        let named = |rules: &Rules, said: f64, quantile: f64, price: f64| {
             let level = rules.level()?;
             // What serves now is needed until the horizon.
             let high = said.max(level);
             let margin = if level > 0.0 { high / level } else { 1.0 };
             let late = Share::clamped(1.0 - quantile);
-            Some(Standing { level, high, rule: Rule { hold, margin, roof: None }, late })
+            Some(Standing {
+                level,
+                high,
+                rule: Rule { hold, margin, roof: None },
+                late,
+                fixed: false,
+                regret: rules.regret(price),
+            })
         };
-        Some((named(&self.prefill, prefill, by_prefill)?, named(&self.decode, decode, by_decode)?))
+        Some((
+            named(&self.prefill, prefill, by_prefill, price)?,
+            named(&self.decode, decode, by_decode, DECODE * price)?,
+        ))
     }
 
     /// The arrivals of the last window that taught anything, per second.

@@ -6,6 +6,8 @@
 //! chosen by name, the upper end of its own forecast is what is kept standing.
 
 mod demand;
+mod fixed;
+mod fleet;
 mod predict;
 mod prior;
 mod standing;
@@ -14,6 +16,8 @@ mod startup;
 pub use demand::{
     Band, Demand, DemandForecast, Engines, Forecast, Horizon, Lengths, Reading, Work,
 };
+pub use fixed::Regret;
+pub use fleet::{Engine, LATE_AT_LEVEL};
 pub use predict::{Bands, Contender, Outlook, Series, SeriesBand, Study, StudyRow, pinball};
-pub use standing::{Engine, LATE_AT_LEVEL, LONGEST_STEP, Lead, Rule, Rules, SET_BACK, Standing};
+pub use standing::{LONGEST_STEP, Lead, Rule, Rules, SET_BACK, Standing};
 pub use startup::StartUps;

@@ -12,7 +12,7 @@ use super::decision::{Decision, Outcome, PoolDecision, Report};
 use super::input::{PlanInput, PoolInput};
 use super::learn::{Correction, Trust};
 use super::saturation::by_saturation;
-use super::size::{Bound, Latency, PoolSize, SizePool, Sizing, Verdict, alternatives, size_level};
+use super::size::{Bound, Fleets, Latency, PoolSize, SizePool, Sizing, Verdict};
 use super::starting::{self, Starting, beside_stuck};
 use super::{Memory, Reason};
 use crate::forecast::{Demand, Engine, Engines, Forecast, Horizon, LATE_AT_LEVEL, Reading, Work};
@@ -54,6 +54,7 @@ pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
         }
         Ok(forecast) => {
             if let Some(f) = &forecast {
+                memory.forecast.follow(f);
                 // As they were expected to be: with what was learned before this look.
                 let pools = size_pools(input, memory.learned.raw());
                 memory.learned.learn(input, &pools, &f.demand);
@@ -84,8 +85,7 @@ pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
         let now: Option<Vec<Replicas>> =
             input.pools.iter().map(|p| Some(inventory(input, p.role)?.desired)).collect();
         let late = Share::clamped(LATE_AT_LEVEL);
-        let pools = size_pools(input, memory.learned.correction(measured(input)));
-        alternatives(&pools, sized.sizing(), now.as_deref(), &input.sla, &sized.demand, late)
+        sized.fleets.alternatives(sized.sizing(), now.as_deref(), late)
     });
     let report = Report {
         demand: forecast.map(|f| f.demand),
@@ -109,34 +109,35 @@ pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
 }
 
 /// The sizes that keep the promise.
-struct Sized {
+struct Sized<'a> {
     /// Under the demand that is to come.
     for_what_comes: Sizing,
     /// Under that and what waits already, where that is more.
     for_what_waits: Option<(Backlog, Sizing)>,
-    /// The demand of the larger one.
-    demand: Demand,
+    /// The pools under the demand of the larger one.
+    fleets: Fleets<'a>,
 }
 
-impl Sized {
+impl Sized<'_> {
     /// The one that counts.
     fn sizing(&self) -> &Sizing {
         self.for_what_waits.as_ref().map_or(&self.for_what_comes, |(_, sizing)| sizing)
     }
 }
 
-fn size_for(input: &PlanInput<'_>, demand: Demand, memory: &Memory) -> Sized {
+fn size_for<'a>(input: &'a PlanInput<'_>, demand: Demand, memory: &Memory) -> Sized<'a> {
     let pools = size_pools(input, memory.learned.correction(measured(input)));
     let late = Share::clamped(LATE_AT_LEVEL);
-    let size = |demand: &Demand| size_level(&pools, &input.sla, demand, input.budget, late);
-    let for_what_comes = size(&demand);
+    let fleets = Fleets::new(&pools, &input.sla, demand);
+    let for_what_comes = fleets.size(input.budget, late);
     let waits = backlog(input, &pools, &demand, starting::lead(input, memory));
     let more = waits.map(|b| (b, with_backlog(&demand, b))).filter(|(_, more)| *more != demand);
     match more {
-        None => Sized { for_what_comes, for_what_waits: None, demand },
+        None => Sized { for_what_comes, for_what_waits: None, fleets },
         Some((backlog, demand)) => {
-            let for_what_waits = Some((backlog, size(&demand)));
-            Sized { for_what_comes, for_what_waits, demand }
+            let fleets = Fleets::new(&pools, &input.sla, demand);
+            let for_what_waits = Some((backlog, fleets.size(input.budget, late)));
+            Sized { for_what_comes, for_what_waits, fleets }
         }
     }
 }
@@ -331,7 +332,7 @@ fn within(pool: &PoolInput<'_>, n: Replicas) -> Replicas {
 fn decide_pool(
     input: &PlanInput<'_>,
     pool: &PoolInput<'_>,
-    sized: Option<(&Sized, usize)>,
+    sized: Option<(&Sized<'_>, usize)>,
     starting: Option<&Starting>,
     trust: Trust,
     not_fresh: &[String],
@@ -426,7 +427,7 @@ fn trust(input: &PlanInput<'_>, memory: &Memory) -> Trust {
 }
 
 /// The requests that wait, where a pool grows because of them.
-fn drains(sized: &Sized, pool: usize, current: Replicas) -> Option<u64> {
+fn drains(sized: &Sized<'_>, pool: usize, current: Replicas) -> Option<u64> {
     let (backlog, more) = sized.for_what_waits.as_ref()?;
     let (more, plain) = (more.pools[pool].replicas, sized.for_what_comes.pools[pool].replicas);
     (more > plain && more > current).then(|| round_to_u64(backlog.waiting))

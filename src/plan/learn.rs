@@ -45,6 +45,10 @@ const WITHOUT_PROFILE: (f64, f64) = (0.02, 50.0);
 const NOT_TRUSTED: f64 = std::f64::consts::LN_2;
 const ERROR_PACE: Duration = Duration::from_secs(600);
 
+/// A model that was not trusted is again below this part of that: at the edge it would change with
+/// every look who decides.
+const TRUSTED_AGAIN: f64 = 0.75;
+
 /// So much evidence makes a model out of engines of which there is no profile.
 const ENOUGH_WITHOUT_PROFILE: Duration = Duration::from_secs(300);
 
@@ -144,6 +148,9 @@ pub struct Learned {
     decode: Factor,
     /// The last look that taught anything.
     at: Option<Timestamp>,
+    /// Whether the model was wrong by too much, and has not come back since.
+    #[serde(default)]
+    doubted: bool,
     /// The replicas that serve, and since when as many.
     still: BTreeMap<Role, (Replicas, Timestamp)>,
     /// Growth for want of room, while there was no model to be trusted.
@@ -205,6 +212,17 @@ impl Learned {
         {
             self.decode.look(seen, model, step, limits);
         }
+        self.judge();
+    }
+
+    /// How far the model is from what was seen.
+    fn error(&self) -> f64 {
+        self.prefill.mean_error().max(self.decode.mean_error())
+    }
+
+    fn judge(&mut self) {
+        let most = NOT_TRUSTED * if self.doubted { TRUSTED_AGAIN } else { 1.0 };
+        self.doubted = self.error() > most;
     }
 
     /// The replicas that serve, where all are known and have stood still for long enough.
@@ -252,7 +270,6 @@ impl Learned {
 
     /// The model beside what was seen; `measured` says whether every pool has a profile of its own.
     pub(super) fn trust(&self, measured: bool) -> Trust {
-        let error = self.prefill.mean_error().max(self.decode.mean_error());
         // Of a latency that nobody measures there is never any evidence.
         let (less, more) = (
             self.prefill.seconds.min(self.decode.seconds),
@@ -263,8 +280,8 @@ impl Learned {
         let known = measured || seconds >= seconds_of(ENOUGH_WITHOUT_PROFILE);
         Trust {
             correction: self.correction(measured),
-            score: Share::clamped((-error).exp()),
-            trusted: known && error <= NOT_TRUSTED,
+            score: Share::clamped((-self.error()).exp()),
+            trusted: known && !self.doubted,
             seconds,
         }
     }
@@ -345,8 +362,21 @@ mod tests {
             let wrong = if i % 2 == 0 { 2.3 } else { -2.3 };
             all.prefill.learn(wrong, 1.0, TICK, WITH_PROFILE);
             all.decode.learn(0.0, 1.0, TICK, WITH_PROFILE);
+            all.judge();
         }
         let trust = all.trust(true);
         assert!(!trust.trusted && trust.score.get() < 0.5, "{trust:?}");
+        // It comes back when it explains clearly more than what made it doubted, and for good.
+        let mut course = Vec::new();
+        for i in 0..300 {
+            let wrong = if i % 2 == 0 { 0.5 } else { -0.5 };
+            all.prefill.learn(wrong, 1.0, TICK, WITH_PROFILE);
+            all.judge();
+            course.push((all.trust(true).trusted, all.error()));
+        }
+        let back = course.iter().position(|(trusted, _)| *trusted).unwrap();
+        assert!(course[back].1 <= TRUSTED_AGAIN * NOT_TRUSTED, "{:?}", course[back]);
+        assert!(course[back - 1].1 < NOT_TRUSTED, "{:?}", course[back - 1]);
+        assert!(course[back..].iter().all(|(trusted, _)| *trusted), "it goes back and forth");
     }
 }

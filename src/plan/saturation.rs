@@ -34,6 +34,10 @@ const LEARNS_FIRST: Duration = Duration::from_secs(180);
 /// Growth that does not serve after so many start-up times is asked for anew.
 const GIVEN_UP: u32 = 3;
 
+/// A count that was too few is not gone back to for so long: without a model the load alone does not
+/// say whether it would do now.
+const NOT_AGAIN: Duration = Duration::from_secs(1800);
+
 /// The last growth of a pool for want of room.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Tried {
@@ -43,6 +47,12 @@ pub(super) struct Tried {
     asked: Replicas,
     /// How full it was: above 1 is full.
     signal: f64,
+    /// As many served then: too few.
+    #[serde(default)]
+    too_few: Replicas,
+    /// Whether it was enough: nothing has been full since.
+    #[serde(default)]
+    enough: bool,
 }
 
 /// The replicas that a pool is to have by what is full; `None` where nothing says.
@@ -75,7 +85,8 @@ pub(super) fn by_saturation(
     let signal = signals.iter().filter_map(|(signal, _)| *signal).reduce(f64::max)?;
     let (ready, desired) = (f64::from(seen.ready.get()), seen.desired);
     if signal > 1.0 {
-        if let Some(last) = tried.get(&role).copied().filter(|last| input.now >= last.at) {
+        let last = tried.get(&role).copied();
+        if let Some(last) = last.filter(|last| input.now >= last.at && !last.enough) {
             let age = input.now.since(last.at);
             // Before a window has passed nobody has seen what they did.
             let too_early = age <= input.intervals.window;
@@ -91,12 +102,19 @@ pub(super) fn by_saturation(
         }
         let wanted = Replicas::new(round_to_u32((ready * signal.min(MOST)).ceil()));
         if wanted > desired {
-            tried.insert(role, Tried { at: input.now, asked: wanted, signal });
+            let (at, too_few) = (input.now, seen.ready);
+            tried.insert(role, Tried { at, asked: wanted, signal, too_few, enough: false });
         }
         return Some(wanted.max(desired));
     }
-    tried.remove(&role);
     let fewer = desired.get().saturating_sub(1);
+    if let Some(last) = tried.get_mut(&role) {
+        last.enough = true;
+        let recent = input.now >= last.at && input.now.since(last.at) < NOT_AGAIN;
+        if recent && fewer <= last.too_few.get() {
+            return Some(desired);
+        }
+    }
     // A latency does not go with one over the replicas, but well below its target it has room.
     let fits = fewer > 0 && signal * f64::from(desired.get()) / f64::from(fewer) <= SPARE;
     let all_fresh = signals.iter().all(|(_, fresh)| *fresh);

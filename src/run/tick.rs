@@ -309,6 +309,10 @@ impl Planner {
         figures.set_starting(&record.report.starting);
         name_stuck(&mut self.told_stuck, &record.report.starting);
         figures.set_trust(&record.report.trust);
+        let standing = |i: usize| record.report.standing.get(i).and_then(|s| s.regret);
+        for (i, work) in ["prefill", "decode"].into_iter().enumerate() {
+            figures.set_regret(work, standing(i).map(|regret| regret.regret));
+        }
         let sized = record.report.sizing.as_ref();
         let most = |f: fn(&crate::plan::PoolSize) -> Option<Millis>| {
             sized.and_then(|s| s.pools.iter().find_map(f))

@@ -242,30 +242,39 @@ pub(crate) async fn no_adapter(ns: &Namespace, name: &str) {
 }
 
 pub(crate) async fn dgd_asks_for(ns: &Namespace, service: &str, replicas: u32) {
-    let dgds: Api<DynamoGraphDeployment> = ns.api().await;
     eventually(&format!("{replicas} replicas of {service} in the graph"), SOON, async || {
-        let dgd = dgds.get(DGD).await.map_err(|error| error.to_string())?;
-        let found = dgd.service(service).map(|service| service.replicas().get());
+        let found = asked_of_dgd(ns, service).await?;
         if found == Some(replicas) { Ok(()) } else { Err(format!("{found:?}")) }
     })
     .await;
 }
 
+/// The replicas of a service that the graph asks for.
+pub(crate) async fn asked_of_dgd(ns: &Namespace, service: &str) -> Result<Option<u32>, String> {
+    let dgds: Api<DynamoGraphDeployment> = ns.api().await;
+    let dgd = dgds.get(DGD).await.map_err(|error| error.to_string())?;
+    Ok(dgd.service(service).map(|service| service.replicas().get()))
+}
+
 pub(crate) async fn ready_pods(ns: &Namespace, service: &str, count: usize) {
-    let pods: Api<Pod> = ns.api().await;
-    let selector = names::adapter_selector(DGD, service);
     eventually(&format!("{count} ready pods of {service}"), SOON, async || {
-        let list = pods.list(&ListParams::default().labels(&selector)).await;
-        let list = list.map_err(|error| error.to_string())?;
-        let ready = |pod: &&Pod| {
-            let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-            conditions
-                .is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
-        };
-        let found = (list.items.len(), list.items.iter().filter(ready).count());
+        let found = pods_of(ns, service).await?;
         if found == (count, count) { Ok(()) } else { Err(format!("{found:?}")) }
     })
     .await;
+}
+
+/// The pods of a service, and how many of them are ready.
+pub(crate) async fn pods_of(ns: &Namespace, service: &str) -> Result<(usize, usize), String> {
+    let pods: Api<Pod> = ns.api().await;
+    let selector = names::adapter_selector(DGD, service);
+    let list = pods.list(&ListParams::default().labels(&selector)).await;
+    let list = list.map_err(|error| error.to_string())?;
+    let ready = |pod: &&Pod| {
+        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+        conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
+    };
+    Ok((list.items.len(), list.items.iter().filter(ready).count()))
 }
 
 pub(crate) async fn has_event(ns: &Namespace, reason: &str, message: &str) {

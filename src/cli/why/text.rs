@@ -3,7 +3,7 @@
 use super::around;
 use super::page::Page;
 use crate::cli::{predict, records};
-use crate::forecast::{Lengths, Rule, Standing};
+use crate::forecast::{Lengths, Regret, Rule, Standing};
 use crate::observe::{LatencySignals, Signal};
 use crate::plan::{ErrorBudget, PoolSize, Reason, Sizing, Spent};
 use crate::record::Record;
@@ -169,29 +169,42 @@ fn demand(record: &Record, page: &mut Page) {
     let named = record.report.bands.as_ref().map(|bands| bands.predictor);
     let named = named.filter(|predictor| *predictor != Predictor::Auto);
     for (what, standing) in ["prompts", "outputs"].iter().zip(&record.report.standing) {
-        let Standing { level, high, rule, late } = standing;
-        if let Some(predictor) = named {
-            let text = format!(
-                "{level:.0} tokens/s now, capacity held for {high:.0}: the upper end of what \
-                 {predictor} says, to be exceeded by {}.",
+        let Standing { level, high, fixed, rule, late, regret } = standing;
+        let held = format!("{level:.0} tokens/s now, capacity held for {high:.0}");
+        let text = if let Some(predictor) = named {
+            format!(
+                "{held}: the upper end of what {predictor} says, to be exceeded by {}.",
                 percent(*late)
-            );
-            page.entry(what, &text);
-            continue;
-        }
-        let Rule { hold, margin, roof } = rule;
-        let roof = roof.map_or_else(String::new, |roof| {
-            format!(", at most {roof} times the highest of the day")
-        });
-        page.entry(
-            what,
-            &format!(
-                "{level:.0} tokens/s now, capacity held for {high:.0}: the highest level of {} \
-                 times {margin}{roof}. This rule made {} late so far, the least cost of all.",
+            )
+        } else if *fixed {
+            format!("{held}: a fleet of fixed size cost less than any rule.")
+        } else {
+            let Rule { hold, margin, roof } = rule;
+            let roof = roof.map_or_else(String::new, |roof| {
+                format!(", at most {roof} times the highest of the day")
+            });
+            format!(
+                "{held}: the highest level of {} times {margin}{roof}. This rule made {} late so \
+                 far, the least cost of all.",
                 format_duration(*hold),
                 percent(*late)
-            ),
-        );
+            )
+        };
+        page.entry(what, &text);
+        if let Some(Regret { level, late, followed_late, regret, .. }) = regret {
+            let more = if *regret > 0.0 { "more" } else { "less" };
+            page.entry(
+                "",
+                &format!(
+                    "What was asked for in the last hours cost {:.0} % {more} than the best fixed \
+                     fleet would have, one for {level:.0} tokens/s; {} and {} were late by the same \
+                     account.",
+                    100.0 * regret.abs(),
+                    percent(*followed_late),
+                    percent(*late)
+                ),
+            );
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! How far forecasts were off: a histogram that forgets, and an aim that keeps its own coverage.
 
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 
 /// Logarithms of ratios (seen over forecast) below this are told apart by their difference, those
@@ -43,8 +45,15 @@ impl Default for Residuals {
     }
 }
 
+/// The ends of the bins.
+static EDGES: LazyLock<[f64; 2 * SIDE + 1]> = LazyLock::new(|| std::array::from_fn(edge_at));
+
 /// The lower end of a bin.
 fn edge(i: usize) -> f64 {
+    EDGES[i]
+}
+
+fn edge_at(i: usize) -> f64 {
     let from_middle = i as f64 - SIDE as f64;
     let share = from_middle.abs() / SIDE as f64;
     from_middle.signum() * GRAIN * ((share * (1.0 + WIDEST / GRAIN).ln()).exp() - 1.0)

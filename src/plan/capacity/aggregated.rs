@@ -16,6 +16,8 @@ pub(crate) struct AggregatedModel<'a> {
     demand: Demand,
     itl: Millis,
     outputs: Vec<(f64, f64)>,
+    /// Its engines as they read prompts, without a decode iteration in each pass.
+    prompts: PrefillModel,
     correction: Correction,
 }
 
@@ -50,7 +52,9 @@ impl<'a> AggregatedModel<'a> {
         correction: Correction,
     ) -> Self {
         let outputs = shares(demand.osl, f64::INFINITY);
-        Self { engine, limits, demand, itl, outputs, correction }
+        let slower = correction.prefill;
+        let prompts = PrefillModel::new(engine.prefill(), limits, demand.isl, 0.0, slower);
+        Self { engine, limits, demand, itl, outputs, prompts, correction }
     }
 
     fn prefill(&self, stretch: f64) -> PrefillModel {
@@ -66,7 +70,7 @@ impl<'a> AggregatedModel<'a> {
     }
 
     fn steady(&self, engines: f64, rate: f64) -> Option<Steady> {
-        let prefill = rate / engines * self.prefill(0.0).mean_added();
+        let prefill = rate / engines * self.prompts.mean_added();
         if prefill > MAX_UTILISATION {
             return None;
         }
@@ -84,18 +88,14 @@ impl<'a> AggregatedModel<'a> {
     /// The shares that are late where `engines` take `rate` requests per ms in turn.
     pub(crate) fn late(&self, engines: f64, rate: f64, ttft: Millis) -> AggregatedOutcome {
         let Some(steady) = self.steady(engines, rate) else {
-            let over =
-                Outcome::overloaded((rate / engines * self.prefill(0.0).mean_added()).max(1.0));
+            let over = Outcome::overloaded((rate / engines * self.prompts.mean_added()).max(1.0));
             return AggregatedOutcome { ttft: over, itl: over, no_room: 1.0 };
         };
         // A pass reads prompts and makes one token for each running sequence; an arriving request
         // also waits for the iteration under way.
-        let first = self.prefill(steady.iteration).late(
-            engines,
-            rate,
-            self.demand.dispersion,
-            ttft.get() - steady.iteration,
-        );
+        let prefill = self.prefill(steady.iteration);
+        let state = prefill.state(engines, rate, self.demand.dispersion);
+        let first = prefill.late(state, ttft.get() - steady.iteration);
         let slow = self.slow(steady, rate / engines, self.itl.get());
         let itl = Outcome::by_chance(slow, steady.utilisation);
         AggregatedOutcome { ttft: first, itl, no_room: steady.no_room }
@@ -104,7 +104,7 @@ impl<'a> AggregatedModel<'a> {
     /// The share of requests whose mean latency exceeds `target` ms: prefill passes fall into the
     /// life of a request at random (a compound Poisson sum), which weighs most on short outputs.
     fn slow(&self, steady: Steady, rate_per_engine: f64, target: f64) -> f64 {
-        let squared = self.prefill(0.0).mean_added_squared();
+        let squared = self.prompts.mean_added_squared();
         let slow: f64 = self
             .outputs
             .iter()
@@ -122,7 +122,7 @@ impl<'a> AggregatedModel<'a> {
     /// The mean TTFT and ITL.
     pub(crate) fn mean_times(&self, engines: f64, rate: f64) -> [MeanTime; 2] {
         let idc = self.demand.dispersion;
-        let busy = (rate / engines * self.prefill(0.0).mean_added()).min(MAX_UTILISATION);
+        let busy = (rate / engines * self.prompts.mean_added()).min(MAX_UTILISATION);
         let itl = self.decode(busy).mean_time(engines, rate, idc);
         let iteration = itl.mean * (1.0 - busy);
         let wait = self.prefill(iteration).mean_time(engines, rate, idc);
@@ -135,11 +135,11 @@ impl<'a> AggregatedModel<'a> {
         let Some(steady) = self.steady(engines, rate) else {
             return (f64::INFINITY, f64::INFINITY);
         };
-        let first =
-            self.prefill(steady.iteration).quantile(engines, rate, self.demand.dispersion, late)
-                + steady.iteration;
+        let prefill = self.prefill(steady.iteration);
+        let state = prefill.state(engines, rate, self.demand.dispersion);
+        let first = prefill.quantile(state, late) + steady.iteration;
         let mean = steady.iteration / (1.0 - steady.prefill);
-        let limit = 100.0 * mean + 10.0 * self.prefill(0.0).mean_added();
+        let limit = 100.0 * mean + 10.0 * self.prompts.mean_added();
         let itl = super::quantile(late, limit, |t| self.slow(steady, rate / engines, t));
         (first, itl)
     }
@@ -147,7 +147,7 @@ impl<'a> AggregatedModel<'a> {
     /// The latencies of a request on an engine of its own, ms: what no number of replicas can mend.
     pub(crate) fn alone(&self, late: f64) -> (f64, f64) {
         let iteration = self.decode(0.0).itl(1.0);
-        (self.prefill(0.0).quantile_alone(late) + iteration, iteration)
+        (self.prompts.quantile_alone(late) + iteration, iteration)
     }
 
     /// Mean tokens of context of a running sequence.

@@ -1,5 +1,7 @@
 //! Inter-token latency of a decode pool.
 
+use statrs::distribution::{ContinuousCDF, Normal};
+
 use super::{MeanTime, Outcome, normal_tail};
 use crate::forecast::Lengths;
 use crate::profile::DecodeSurface;
@@ -196,7 +198,7 @@ impl<'a> DecodeModel<'a> {
 
     /// The smallest batch so many standard deviations above what runs.
     fn batch_at(&self, state: DecodeState, deviations: f64) -> f64 {
-        super::quantile(-deviations, self.most(), |batch| -self.deviations(state, batch))
+        super::crossing(self.most(), |batch| deviations - self.deviations(state, batch))
     }
 
     /// The share of requests whose mean latency is over target, or which find no room.
@@ -253,7 +255,7 @@ impl<'a> DecodeModel<'a> {
 
     /// The mean latency that all but `late` of the requests stay within, ms.
     pub(crate) fn quantile(&self, state: DecodeState, late: f64) -> f64 {
-        let z = super::quantile(late, 8.0, normal_tail);
+        let z = Normal::standard().inverse_cdf(1.0 - late.clamp(1e-12, 1.0 - 1e-12));
         self.itl(self.batch_at(state, z * self.averaged()) + 1.0)
     }
 }

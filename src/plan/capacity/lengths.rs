@@ -1,5 +1,7 @@
 //! A length distribution as a few weighted lengths.
 
+use std::sync::LazyLock;
+
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use crate::forecast::Lengths;
@@ -8,6 +10,17 @@ use crate::forecast::Lengths;
 /// the tail. The last one ends at 1.
 const EDGES: [f64; 15] =
     [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.94, 0.965, 0.98, 0.99, 0.996, 1.0];
+
+/// The weight of each share and the standard normal quantile of its middle.
+static SHARES: LazyLock<[(f64, f64); EDGES.len()]> = LazyLock::new(|| {
+    let normal = Normal::standard();
+    let mut from = 0.0;
+    EDGES.map(|to| {
+        let share = (to - from, normal.inverse_cdf(f64::midpoint(from, to)));
+        from = to;
+        share
+    })
+});
 
 /// The lengths as `(weight, tokens)`, weights summing to 1 and means kept: log-normal with the
 /// given moments (prompt and output lengths of public traces are near it), one length where they
@@ -21,17 +34,8 @@ pub(super) fn shares(lengths: Lengths, longest: f64) -> Vec<(f64, f64)> {
         return vec![(1.0, mean)];
     }
     let sigma = cv2.ln_1p().sqrt();
-    let normal = Normal::standard();
-    let mut from = 0.0;
-    let mut out: Vec<(f64, f64)> = EDGES
-        .iter()
-        .map(|&to| {
-            let z = normal.inverse_cdf(f64::midpoint(from, to));
-            let weight = to - from;
-            from = to;
-            (weight, (sigma * z).exp())
-        })
-        .collect();
+    let mut out: Vec<(f64, f64)> =
+        SHARES.iter().map(|&(weight, z)| (weight, (sigma * z).exp())).collect();
     // What the limit cuts off the long ones, the others have: scaled until the mean is kept.
     let longest = longest.max(mean);
     let mut scale = 1.0;

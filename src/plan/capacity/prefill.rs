@@ -50,6 +50,14 @@ struct Wait {
     pass: f64,
 }
 
+/// Prefill engines under a load.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PrefillState {
+    utilisation: f64,
+    /// `None` where they are overloaded.
+    wait: Option<Wait>,
+}
+
 impl PrefillModel {
     /// Engines with this curve under prompts of these lengths.
     ///
@@ -94,25 +102,26 @@ impl PrefillModel {
         Self { prompts, tokens, passes, full_pass: full + stretch }
     }
 
-    /// The share that is late where `engines` take `rate` requests per ms in turn and a request may
-    /// take `budget` ms, with counts of dispersion `idc` (1 is Poisson).
-    pub(crate) fn late(&self, engines: f64, rate: f64, idc: f64, budget: f64) -> Outcome {
+    /// What `engines` are like that take `rate` requests per ms in turn, with counts of dispersion
+    /// `idc` (1 is Poisson).
+    pub(crate) fn state(&self, engines: f64, rate: f64, idc: f64) -> PrefillState {
         let utilisation = rate / engines * self.mean(|p| p.added);
-        if utilisation > MAX_UTILISATION {
-            return Outcome::overloaded(utilisation);
-        }
-        let wait = self.wait(engines, rate, idc);
+        let wait = (utilisation <= MAX_UTILISATION).then(|| self.wait(engines, rate, idc));
+        PrefillState { utilisation, wait }
+    }
+
+    /// The share that is late where a request may take `budget` ms.
+    pub(crate) fn late(&self, state: PrefillState, budget: f64) -> Outcome {
+        let PrefillState { utilisation, wait } = state;
+        let Some(wait) = wait else { return Outcome::overloaded(utilisation) };
         let (late, planned) = self.late_after(wait, budget);
         Outcome { late, planned, utilisation }
     }
 
     /// The time within which all but `late` of the requests are served, ms; infinite where the
     /// engines are overloaded.
-    pub(crate) fn quantile(&self, engines: f64, rate: f64, idc: f64, late: f64) -> f64 {
-        if rate / engines * self.mean(|p| p.added) > MAX_UTILISATION {
-            return f64::INFINITY;
-        }
-        let wait = self.wait(engines, rate, idc);
+    pub(crate) fn quantile(&self, state: PrefillState, late: f64) -> f64 {
+        let Some(wait) = state.wait else { return f64::INFINITY };
         let longest = self.prompts.iter().map(|p| p.alone).fold(0.0, f64::max);
         let limit = longest + 2.0 * self.full_pass + 30.0 / wait.decay.max(1e-9);
         quantile(late, limit, |t| self.late_after(wait, t).0)

@@ -4,9 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::candidate::Candidate;
 use super::search::{first_step, gpus, joint};
-use super::{Latency, SizePool, Sizing, Verdict};
-use crate::forecast::Demand;
-use crate::spec::Sla;
+use super::{Fleets, Latency, Sizing, Verdict};
 use crate::units::{Gpus, Millis, Replicas, Role, Share};
 
 /// A fleet that was looked at and not chosen.
@@ -52,44 +50,43 @@ pub enum IfOnly {
     },
 }
 
-/// The fleets with one replica fewer of a pool and the present one (`now`, in the order of the
-/// pools), under the demand that `chosen` was sized for; and what one replica fewer would take,
-/// where the share `late` of the requests may be late.
-#[must_use]
-pub(crate) fn alternatives(
-    pools: &[SizePool<'_>],
-    chosen: &Sizing,
-    now: Option<&[Replicas]>,
-    sla: &Sla,
-    demand: &Demand,
-    late: Share,
-) -> (Vec<Alternative>, Vec<IfOnly>) {
-    let candidates: Vec<Candidate<'_>> =
-        pools.iter().map(|p| Candidate::new(*p, sla, demand)).collect();
-    let counts: Vec<u32> = chosen.pools.iter().map(|p| p.replicas.get()).collect();
-    if counts.len() != candidates.len() {
-        return Default::default();
-    }
-    let late = late.get().max(sla.percentile.share().rest().get());
-    let (mut all, mut if_only) = (Vec::new(), Vec::new());
-    for (i, c) in candidates.iter().enumerate() {
-        let Some(fewer) = counts[i].checked_sub(1).filter(|n| *n >= c.pool.min.get().max(1)) else {
-            continue;
-        };
-        let mut counts = counts.clone();
-        counts[i] = fewer;
-        all.push(look(&candidates, &counts, false));
-        // Of a promise that is not kept as it is, one replica fewer is no question.
-        if chosen.verdict == Verdict::Kept {
-            if_only.extend(c.if_only(fewer, first_step(&candidates, &counts), late));
+impl Fleets<'_> {
+    /// The fleets with one replica fewer of a pool than `chosen` and the present one (`now`, in the
+    /// order of the pools); and what one replica fewer would take, where the share `late` of the
+    /// requests may be late.
+    pub(crate) fn alternatives(
+        &self,
+        chosen: &Sizing,
+        now: Option<&[Replicas]>,
+        late: Share,
+    ) -> (Vec<Alternative>, Vec<IfOnly>) {
+        let Self { candidates, sla, .. } = self;
+        let counts: Vec<u32> = chosen.pools.iter().map(|p| p.replicas.get()).collect();
+        if counts.len() != candidates.len() {
+            return Default::default();
         }
+        let late = late.get().max(sla.percentile.share().rest().get());
+        let (mut all, mut if_only) = (Vec::new(), Vec::new());
+        for (i, c) in candidates.iter().enumerate() {
+            let Some(fewer) = counts[i].checked_sub(1).filter(|n| *n >= c.pool.min.get().max(1))
+            else {
+                continue;
+            };
+            let mut counts = counts.clone();
+            counts[i] = fewer;
+            all.push(look(candidates, &counts, false));
+            // Of a promise that is not kept as it is, one replica fewer is no question.
+            if chosen.verdict == Verdict::Kept {
+                if_only.extend(c.if_only(fewer, first_step(candidates, &counts), late));
+            }
+        }
+        let now: Option<Vec<u32>> = now.map(|now| now.iter().map(|n| n.get()).collect());
+        if let Some(now) = now.filter(|now| *now != counts && now.len() == candidates.len()) {
+            all.retain(|a| a.replicas.iter().zip(&now).any(|((_, n), now)| n.get() != *now));
+            all.push(look(candidates, &now, true));
+        }
+        (all, if_only)
     }
-    let now: Option<Vec<u32>> = now.map(|now| now.iter().map(|n| n.get()).collect());
-    if let Some(now) = now.filter(|now| *now != counts && now.len() == candidates.len()) {
-        all.retain(|a| a.replicas.iter().zip(&now).any(|((_, n), now)| n.get() != *now));
-        all.push(look(&candidates, &now, true));
-    }
-    (all, if_only)
 }
 
 fn look(candidates: &[Candidate<'_>], counts: &[u32], present: bool) -> Alternative {

@@ -1,9 +1,12 @@
 //! One pool under one demand: what it does at any size.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use super::{Bound, IfOnly, Latency, SizePool, Verdict};
 use crate::forecast::Demand;
 use crate::plan::capacity::{
-    AggregatedModel, DecodeModel, MAX_UTILISATION, MeanTime, PrefillModel, planned,
+    AggregatedModel, DecodeModel, MAX_UTILISATION, MeanTime, PrefillModel, PrefillState, planned,
 };
 use crate::spec::Sla;
 use crate::units::{Millis, Percentile, Replicas, Role, Share};
@@ -110,16 +113,30 @@ impl Effect {
     }
 }
 
+/// What is known of sizes that were looked at before: a search comes back to the same few.
+struct Known<T>(RefCell<BTreeMap<u32, T>>);
+
+impl<T: Copy> Known<T> {
+    fn new() -> Self {
+        Self(RefCell::default())
+    }
+
+    fn of(&self, replicas: u32, look: impl FnOnce() -> T) -> T {
+        *self.0.borrow_mut().entry(replicas).or_insert_with(look)
+    }
+}
+
 /// One pool under one demand: its effect at any size.
-pub(super) enum Model<'a> {
-    Prefill(PrefillModel),
-    Decode(DecodeModel<'a>),
-    Aggregated(AggregatedModel<'a>),
+enum Model<'a> {
+    Prefill(PrefillModel, Known<PrefillState>),
+    /// With the time of one iteration.
+    Decode(DecodeModel<'a>, Known<(f64, Effect)>),
+    Aggregated(AggregatedModel<'a>, Known<Effect>),
 }
 
 pub(super) struct Candidate<'a> {
     pub(super) pool: SizePool<'a>,
-    pub(super) model: Model<'a>,
+    model: Model<'a>,
     sla: &'a Sla,
     /// Requests per ms.
     pub(super) rate: f64,
@@ -132,20 +149,20 @@ impl<'a> Candidate<'a> {
         let model = match role {
             Role::Prefill => {
                 let slower = correction.prefill;
-                Model::Prefill(PrefillModel::new(engine.prefill(), limits, demand.isl, 0.0, slower))
+                let curve = engine.prefill();
+                let model = PrefillModel::new(curve, limits, demand.isl, 0.0, slower);
+                Model::Prefill(model, Known::new())
             }
-            Role::Decode => Model::Decode(DecodeModel::new(
-                engine.decode(),
-                limits,
-                demand.isl,
-                demand.osl,
-                sla.itl,
-                0.0,
-                correction.decode,
-            )),
-            Role::Aggregated => Model::Aggregated(AggregatedModel::new(
-                engine, limits, *demand, sla.itl, correction,
-            )),
+            Role::Decode => {
+                let (surface, slower) = (engine.decode(), correction.decode);
+                let (isl, osl) = (demand.isl, demand.osl);
+                let model = DecodeModel::new(surface, limits, isl, osl, sla.itl, 0.0, slower);
+                Model::Decode(model, Known::new())
+            }
+            Role::Aggregated => {
+                let model = AggregatedModel::new(engine, limits, *demand, sla.itl, correction);
+                Model::Aggregated(model, Known::new())
+            }
         };
         let dispersion =
             if demand.dispersion.is_finite() { demand.dispersion.max(0.1) } else { 1.0 };
@@ -162,9 +179,9 @@ impl<'a> Candidate<'a> {
             return Effect { late: all, planned: all, utilisation: late, bound: Bound::Min };
         }
         match &self.model {
-            Model::Prefill(model) => {
-                let budget = self.sla.ttft.get() - first_step;
-                let out = model.late(engines, self.rate, self.dispersion, budget);
+            Model::Prefill(model, known) => {
+                let state = known.of(replicas, || self.prefill_state(model, replicas));
+                let out = model.late(state, self.sla.ttft.get() - first_step);
                 Effect {
                     late: Late { ttft: out.late, itl: 0.0 },
                     planned: Late { ttft: out.planned, itl: 0.0 },
@@ -172,17 +189,10 @@ impl<'a> Candidate<'a> {
                     bound: Bound::TtftWait,
                 }
             }
-            Model::Decode(model) => {
-                let (out, no_room) = model.late(engines, self.rate, self.dispersion);
-                let bound = if no_room > out.late { Bound::Room } else { Bound::ItlBatch };
-                Effect {
-                    late: Late { ttft: no_room, itl: out.late },
-                    planned: Late { ttft: planned(no_room), itl: out.planned },
-                    utilisation: out.utilisation,
-                    bound,
-                }
+            Model::Decode(model, known) => {
+                known.of(replicas, || self.look_at_decode(model, replicas)).1
             }
-            Model::Aggregated(model) => {
+            Model::Aggregated(model, known) => known.of(replicas, || {
                 let out = model.late(engines, self.rate, self.sla.ttft);
                 let bound = if out.no_room > out.itl.late.max(out.ttft.late) {
                     Bound::Room
@@ -199,20 +209,36 @@ impl<'a> Candidate<'a> {
                     utilisation: out.ttft.utilisation.max(out.itl.utilisation),
                     bound,
                 }
-            }
+            }),
         }
+    }
+
+    fn prefill_state(&self, model: &PrefillModel, replicas: u32) -> PrefillState {
+        model.state(f64::from(replicas.max(1)), self.rate, self.dispersion)
+    }
+
+    /// The time of one iteration, and what this many replicas do.
+    fn look_at_decode(&self, model: &DecodeModel<'_>, replicas: u32) -> (f64, Effect) {
+        let engines = f64::from(replicas.max(1));
+        let (out, no_room) = model.late(engines, self.rate, self.dispersion);
+        let effect = Effect {
+            late: Late { ttft: no_room, itl: out.late },
+            planned: Late { ttft: planned(no_room), itl: out.planned },
+            utilisation: out.utilisation,
+            bound: if no_room > out.late { Bound::Room } else { Bound::ItlBatch },
+        };
+        let state = model.state(engines, self.rate, self.dispersion);
+        (model.itl(state.map_or(1.0, |s| s.running)), effect)
     }
 
     /// The time of one iteration of a decode pool of this size, ms; `None` for other pools. No
     /// size is faster than that of `u32::MAX`: one sequence alone.
     pub(super) fn first_step(&self, replicas: u32) -> Option<f64> {
         match &self.model {
-            Model::Decode(model) => {
-                let engines = f64::from(replicas.max(1));
-                let state = model.state(engines, self.rate, self.dispersion);
-                Some(model.itl(state.map_or(1.0, |s| s.running)))
+            Model::Decode(model, known) => {
+                Some(known.of(replicas, || self.look_at_decode(model, replicas)).0)
             }
-            Model::Prefill(_) | Model::Aggregated(_) => None,
+            Model::Prefill(..) | Model::Aggregated(..) => None,
         }
     }
 
@@ -251,15 +277,15 @@ impl<'a> Candidate<'a> {
         let engines = f64::from(replicas.max(1));
         let known = |x: f64| x.is_finite().then(|| Millis::clamped(x));
         match &self.model {
-            Model::Prefill(model) => {
-                let t = model.quantile(engines, self.rate, self.dispersion, late) + first_step;
+            Model::Prefill(model, _) => {
+                let t = model.quantile(self.prefill_state(model, replicas), late) + first_step;
                 (known(t), None)
             }
-            Model::Decode(model) => {
+            Model::Decode(model, _) => {
                 let state = model.state(engines, self.rate, self.dispersion);
                 (None, state.and_then(|s| known(model.quantile(s, late))))
             }
-            Model::Aggregated(model) => {
+            Model::Aggregated(model, _) => {
                 let (ttft, itl) = model.quantiles(engines, self.rate, late);
                 (known(ttft), known(itl))
             }
@@ -272,12 +298,12 @@ impl<'a> Candidate<'a> {
         let (rate, idc) = (self.rate, self.dispersion);
         let of = |time: MeanTime| (time.mean.is_finite() && time.mean > 0.0).then_some(time);
         match &self.model {
-            Model::Prefill(model) => {
+            Model::Prefill(model, _) => {
                 let time = model.mean_time(engines, rate, idc);
                 [of(MeanTime { mean: time.mean + first_step, ..time }), None]
             }
-            Model::Decode(model) => [None, of(model.mean_time(engines, rate, idc))],
-            Model::Aggregated(model) => model.mean_times(engines, rate).map(of),
+            Model::Decode(model, _) => [None, of(model.mean_time(engines, rate, idc))],
+            Model::Aggregated(model, _) => model.mean_times(engines, rate).map(of),
         }
     }
 
@@ -292,15 +318,15 @@ impl<'a> Candidate<'a> {
         };
         let engines = f64::from(fewer);
         let of_target = match (&self.model, effect.bound) {
-            (Model::Prefill(model), _) => target(
+            (Model::Prefill(model, _), _) => target(
                 Latency::Ttft,
-                model.quantile(engines, self.rate, self.dispersion, late) + first_step,
+                model.quantile(self.prefill_state(model, fewer), late) + first_step,
             ),
-            (Model::Decode(model), Bound::ItlBatch) => {
+            (Model::Decode(model, _), Bound::ItlBatch) => {
                 let state = model.state(engines, self.rate, self.dispersion);
                 state.and_then(|s| target(Latency::Itl, model.quantile(s, late)))
             }
-            (Model::Aggregated(model), bound @ (Bound::ItlBatch | Bound::TtftWait)) => {
+            (Model::Aggregated(model, _), bound @ (Bound::ItlBatch | Bound::TtftWait)) => {
                 let (ttft, itl) = model.quantiles(engines, self.rate, late);
                 if bound == Bound::TtftWait {
                     target(Latency::Ttft, ttft)
@@ -308,7 +334,7 @@ impl<'a> Candidate<'a> {
                     target(Latency::Itl, itl)
                 }
             }
-            (Model::Decode(_) | Model::Aggregated(_), _) => None,
+            (Model::Decode(..) | Model::Aggregated(..), _) => None,
         };
         of_target.or_else(|| {
             // Slots, memory and time are shared out: what a replica fewer leaves of them.
@@ -331,20 +357,22 @@ impl<'a> Candidate<'a> {
             max_kv_tokens: self.pool.engine.decode().max_kv_tokens().get(),
         };
         match &self.model {
-            Model::Prefill(model) => miss(
+            Model::Prefill(model, _) => miss(
                 Latency::Ttft,
                 model.quantile_alone(allowed.ttft_alone()) + first_step,
                 self.sla.ttft,
             ),
-            Model::Decode(model) if model.cannot_hold_one() => Some(does_not_fit(model.context())),
-            Model::Decode(model) if !model.can_meet() => {
-                miss(Latency::Itl, model.itl(1.0), self.sla.itl)
-            }
-            Model::Decode(_) => None,
-            Model::Aggregated(model) if model.cannot_hold_one() => {
+            Model::Decode(model, _) if model.cannot_hold_one() => {
                 Some(does_not_fit(model.context()))
             }
-            Model::Aggregated(model) => {
+            Model::Decode(model, _) if !model.can_meet() => {
+                miss(Latency::Itl, model.itl(1.0), self.sla.itl)
+            }
+            Model::Decode(..) => None,
+            Model::Aggregated(model, _) if model.cannot_hold_one() => {
+                Some(does_not_fit(model.context()))
+            }
+            Model::Aggregated(model, _) => {
                 let (ttft, itl) = model.alone(allowed.ttft_alone());
                 miss(Latency::Ttft, ttft, self.sla.ttft)
                     .or_else(|| miss(Latency::Itl, itl, self.sla.itl))
@@ -356,10 +384,10 @@ impl<'a> Candidate<'a> {
     pub(super) fn extrapolates(&self, demand: &Demand) -> bool {
         let engine = self.pool.engine;
         match &self.model {
-            Model::Prefill(_) | Model::Aggregated(_) => {
+            Model::Prefill(..) | Model::Aggregated(..) => {
                 engine.prefill().ttft(demand.isl.mean.get()).outside.is_some()
             }
-            Model::Decode(model) => !engine.decode().context_range().contains(&model.context()),
+            Model::Decode(model, _) => !engine.decode().context_range().contains(&model.context()),
         }
     }
 }

@@ -13,7 +13,6 @@ use crate::profile::EngineProfile;
 use crate::spec::{EngineLimits, Sla};
 use crate::units::{Gpus, Millis, Replicas, Role, Share};
 
-pub(super) use alternatives::alternatives;
 pub use alternatives::{Alternative, IfOnly};
 use candidate::{Allowed, Candidate, Goal, MOST_REPLICAS};
 use search::{
@@ -168,54 +167,77 @@ pub fn size_level(
     budget: Option<Gpus>,
     late: Share,
 ) -> Sizing {
-    let promised = Allowed::promised(sla);
-    let candidates: Vec<Candidate<'_>> =
-        pools.iter().map(|p| Candidate::new(*p, sla, demand)).collect();
-    let best_step = shortest_first_step(&candidates);
-    let hopeless = candidates.iter().find_map(|c| c.hopeless(promised, best_step));
-    let wanted = if hopeless.is_some() {
-        None
-    } else {
-        fewest_together(&candidates, Goal::Planned { promised, level: late.get() })
-    };
-    let (wanted, counts, verdict) = match (wanted, hopeless) {
-        (Some(wanted), _) if within(&candidates, &wanted, budget) => {
-            (wanted.clone(), wanted, Verdict::Kept)
-        }
-        (Some(wanted), _) => {
-            let needed = gpus(&candidates, &wanted);
-            let counts = least_bad(&candidates, &wanted, budget);
-            // Without the reserve for chance the promise may be kept all the same.
-            let kept = is_kept(&candidates, &counts, Goal::Expected(promised));
-            (wanted, counts, if kept { Verdict::Kept } else { Verdict::LimitsTooTight { needed } })
-        }
-        (None, hopeless) => {
-            // Keep the engines from drowning, and what a pool can keep by itself, since no size of
-            // both keeps the promise. Where none is enough, all that the limits allow is least bad,
-            // but for requests that no engine takes.
-            let too_large = matches!(hopeless, Some(Verdict::DoesNotFit { .. }));
-            let enough: Vec<u32> = candidates
-                .iter()
-                .map(|c| {
-                    let most = if too_large { 0 } else { MOST_REPLICAS }.max(c.lowest());
-                    let alone = c.fewest(Goal::Expected(promised), best_step).unwrap_or_default();
-                    c.steady().unwrap_or(most).max(alone)
-                })
-                .collect();
-            let verdict = hopeless.unwrap_or(Verdict::LimitsTooTight { needed: Verdict::NO_SIZE });
-            let counts = least_bad(&candidates, &enough, budget);
-            (enough, counts, verdict)
-        }
-    };
-    describe(&candidates, &counts, Some(&wanted), verdict, demand)
+    Fleets::new(pools, sla, *demand).size(budget, late)
+}
+
+/// Pools under one demand: fleets of any sizes.
+pub(super) struct Fleets<'a> {
+    candidates: Vec<Candidate<'a>>,
+    sla: &'a Sla,
+    demand: Demand,
+}
+
+impl<'a> Fleets<'a> {
+    pub(super) fn new(pools: &[SizePool<'a>], sla: &'a Sla, demand: Demand) -> Self {
+        let candidates = pools.iter().map(|p| Candidate::new(*p, sla, &demand)).collect();
+        Self { candidates, sla, demand }
+    }
+
+    /// See [`size_level`].
+    pub(super) fn size(&self, budget: Option<Gpus>, late: Share) -> Sizing {
+        let candidates = &self.candidates;
+        let promised = Allowed::promised(self.sla);
+        let best_step = shortest_first_step(candidates);
+        let hopeless = candidates.iter().find_map(|c| c.hopeless(promised, best_step));
+        let wanted = if hopeless.is_some() {
+            None
+        } else {
+            fewest_together(candidates, Goal::Planned { promised, level: late.get() })
+        };
+        let (wanted, counts, verdict) = match (wanted, hopeless) {
+            (Some(wanted), _) if within(candidates, &wanted, budget) => {
+                (wanted.clone(), wanted, Verdict::Kept)
+            }
+            (Some(wanted), _) => {
+                let needed = gpus(candidates, &wanted);
+                let counts = least_bad(candidates, &wanted, budget);
+                // Without the reserve for chance the promise may be kept all the same.
+                let kept = is_kept(candidates, &counts, Goal::Expected(promised));
+                (
+                    wanted,
+                    counts,
+                    if kept { Verdict::Kept } else { Verdict::LimitsTooTight { needed } },
+                )
+            }
+            (None, hopeless) => {
+                // Keep the engines from drowning, and what a pool can keep by itself, since no size of
+                // both keeps the promise. Where none is enough, all that the limits allow is least bad,
+                // but for requests that no engine takes.
+                let too_large = matches!(hopeless, Some(Verdict::DoesNotFit { .. }));
+                let enough: Vec<u32> = candidates
+                    .iter()
+                    .map(|c| {
+                        let most = if too_large { 0 } else { MOST_REPLICAS }.max(c.lowest());
+                        let alone =
+                            c.fewest(Goal::Expected(promised), best_step).unwrap_or_default();
+                        c.steady().unwrap_or(most).max(alone)
+                    })
+                    .collect();
+                let verdict =
+                    hopeless.unwrap_or(Verdict::LimitsTooTight { needed: Verdict::NO_SIZE });
+                let counts = least_bad(candidates, &enough, budget);
+                (enough, counts, verdict)
+            }
+        };
+        describe(candidates, &counts, Some(&wanted), verdict, &self.demand)
+    }
 }
 
 /// What a fleet that is given does: the judgement of [`size`] over sizes that somebody else chose,
 /// in the order of `pools` (a pool without a size counts as empty).
 #[must_use]
 pub fn assess(pools: &[SizePool<'_>], counts: &[Replicas], sla: &Sla, demand: &Demand) -> Sizing {
-    let candidates: Vec<Candidate<'_>> =
-        pools.iter().map(|p| Candidate::new(*p, sla, demand)).collect();
+    let candidates = Fleets::new(pools, sla, *demand).candidates;
     let counts: Vec<u32> = (0..pools.len()).map(|i| counts.get(i).map_or(0, |n| n.get())).collect();
     let kept = is_kept(&candidates, &counts, Goal::Expected(Allowed::promised(sla)));
     let verdict = if kept { Verdict::Kept } else { Verdict::NotKept };
@@ -238,8 +260,7 @@ pub(super) fn expected(
     sla: &Sla,
     demand: &Demand,
 ) -> Expected {
-    let candidates: Vec<Candidate<'_>> =
-        pools.iter().map(|p| Candidate::new(*p, sla, demand)).collect();
+    let candidates = Fleets::new(pools, sla, *demand).candidates;
     let counts: Vec<u32> = counts.iter().map(|n| n.get()).collect();
     let step = first_step(&candidates, &counts);
     candidates.iter().zip(&counts).fold(Expected::default(), |all, (c, n)| {

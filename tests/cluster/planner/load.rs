@@ -9,7 +9,7 @@ use sla_planner::plan::Reason;
 
 use super::scene::{HIGH, LOW, SOON, START_UP, Scene, code, graph};
 use crate::bench::eventually;
-use crate::serving::{DGD, adapters, dgd_asks_for, raw_dgd, ready_pods};
+use crate::serving::{DGD, adapters, asked_of_dgd, pods_of, raw_dgd, ready_pods};
 
 #[tokio::test]
 async fn load_that_rises_adds_engines_of_both_kinds_and_load_that_falls_takes_them_back() {
@@ -31,15 +31,9 @@ async fn load_that_rises_adds_engines_of_both_kinds_and_load_that_falls_takes_th
             r.decision.pools.iter().all(|p| matches!(p.reason, Reason::Steady { .. }))
         })
         .await;
-    let (prefill, decode) = {
-        let now = scene.asked().await;
-        assert!(now.0 >= prefill && now.1 >= decode, "{now:?}");
-        now
-    };
-    dgd_asks_for(&scene.ns, "VllmPrefillWorker", prefill).await;
-    dgd_asks_for(&scene.ns, "VllmDecodeWorker", decode).await;
-    ready_pods(&scene.ns, "VllmPrefillWorker", prefill as usize).await;
-    ready_pods(&scene.ns, "VllmDecodeWorker", decode as usize).await;
+    let served = as_many_are_ready_as_are_asked_for(&scene).await;
+    assert!(served.0 >= prefill && served.1 >= decode, "{served:?}");
+    assert!(served.0 <= 12 && served.1 <= 12, "within the limits: {served:?}");
     pods_became_ready_only_after_their_start_up(&scene).await;
     the_scale_was_written_by_us(&scene).await;
     assert!(scene.records().iter().any(|r| code(r, Role::Prefill) == "scale_up"));
@@ -57,6 +51,23 @@ async fn load_that_rises_adds_engines_of_both_kinds_and_load_that_falls_takes_th
     assert!(down.iter().all(|r| r.notes.is_empty()), "the referee had nothing to say");
     assert_eq!(planner.ended(), None, "{}", planner.stderr());
     only_the_counts_of_the_graph_were_touched(&scene, &before).await;
+}
+
+/// Waits until graph and pods of both workers are what the adapters ask for, and answers that. A count
+/// may change once more meanwhile: the load is drawn, and on a busy machine so is its measure.
+async fn as_many_are_ready_as_are_asked_for(scene: &Scene) -> (u32, u32) {
+    eventually("ready pods as asked for", SOON, async || {
+        let asked = scene.asked().await;
+        for (service, n) in [("VllmPrefillWorker", asked.0), ("VllmDecodeWorker", asked.1)] {
+            let (in_graph, pods) =
+                (asked_of_dgd(&scene.ns, service).await?, pods_of(&scene.ns, service).await?);
+            if (in_graph, pods) != (Some(n), (n as usize, n as usize)) {
+                return Err(format!("{service}: {n} asked, {in_graph:?} in the graph, {pods:?}"));
+            }
+        }
+        Ok(asked)
+    })
+    .await
 }
 
 /// The graph is what it was, the fields that nobody knows included, and ours are two counts.
