@@ -228,11 +228,13 @@ impl Answer {
             out,
             "{decisions} decisions: {same} the same, {differ} different, {not_replayed} not replayed\n"
         );
-        if missing + unreadable > 0 {
-            put!(
-                out,
-                "beside them {missing} decisions are missing, {unreadable} lines cannot be read\n"
-            );
+        for (many, what) in [
+            (missing, "decisions before a checkpoint are missing"),
+            (unreadable, "lines cannot be read"),
+        ] {
+            if *many > 0 {
+                put!(out, "{many} {what}\n");
+            }
         }
         if memory_same + memory_differs > 0 {
             put!(

@@ -18,6 +18,7 @@ use super::traces::{self, Trace};
 use super::{files, identity};
 use crate::backtest::policy::{PolicyError, PolicySpec};
 use crate::backtest::{Case, PlayError, Played, RunKey, RunResult, play, play_recorded, report};
+use crate::profile::FILE_NAMES;
 use crate::record::{Line, Recorder};
 use crate::sim::SimError;
 use crate::trace::TraceError;
@@ -135,7 +136,13 @@ fn spare_inputs(args: &Args, trace: &Trace) -> Result<(), CliError> {
     let promise = &args.fleet.promise;
     let traces = trace.files().map(|path| (path, "the trace"));
     let sla = promise.sla.iter().map(|path| (path.as_path(), "the --sla file"));
-    let profile = promise.profile.iter().map(|name| (Path::new(name), "the profile"));
+    // A file, or a directory with files of these names.
+    let tables = promise.profile.iter().flat_map(|name| {
+        let below = FILE_NAMES.iter().map(move |file| Path::new(name).join(file));
+        below.chain([PathBuf::from(name)])
+    });
+    let tables: Vec<PathBuf> = tables.collect();
+    let profile = tables.iter().map(|path| (path.as_path(), "of the profile"));
     for (read, what) in traces.chain(sla).chain(profile) {
         if let Some((flag, path)) = written.iter().find(|(_, path)| files::is_same(path, read)) {
             return Err(CliError::bad_input(format!(

@@ -190,6 +190,15 @@ fn a_record_that_is_replayed_in_part_only_ends_with_code_8() {
     let done = with_input(&["replay"], format!("{first}{next}"));
     let says = format!("{decisions} cannot be decided again, 0 are missing");
     done.refused_after(8, "no checkpoint of its run comes before it", &says);
+    // A disk that was full took the last two decisions before a checkpoint.
+    let rest = record().lines().take(decisions - 1);
+    let rest: String = rest.map(|line| format!("{line}\n")).collect();
+    let mut checkpoint = value(1);
+    checkpoint["seq"] = decisions.into();
+    let done = with_input(&["replay"], format!("{rest}{checkpoint}\n"));
+    let (from, to) = (decisions - 2, decisions - 1);
+    let finds = format!("2 decisions before it are missing, {from} to {to} of its run");
+    done.refused_after(8, &finds, "0 cannot be decided again, 2 are missing");
     // Its second half is that of a checkpoint that is gone.
     let half = record().lines().count() / 2;
     let lines = record().lines().enumerate().map(|(i, line)| match i {
@@ -321,6 +330,13 @@ fn nothing_that_is_read_is_written_over() {
     }
     std::fs::write(at("sla.yaml"), "sla: {ttft: 1s}\n").unwrap();
     refused(&["--sla", "sla.yaml", "--record", "./sla.yaml"], &["it is the --sla file"]);
+    let tables = ["prefill_raw_data.json", "decode_raw_data.json"];
+    for name in tables {
+        std::fs::copy(here(crate::PROFILE).join(name), at(name)).unwrap();
+        let folder = kept.path().display().to_string();
+        let says = format!("it is of the profile {folder}/{name}");
+        refused(&["--profile", &folder, "--record", name], &[&says]);
+    }
     refused(&["--record", "new", "--out", "new"], &["--record and --out name the same file"]);
     refused(&["--splice", "2m@soft.jsonl", "--record", "hard.jsonl"], &["it is the trace"]);
 }
