@@ -4,14 +4,15 @@ use std::fmt;
 use std::process::ExitCode;
 
 /// Every exit code with its name and meaning, for the documentation.
-pub const CODES: [(u8, &str, &str); 8] = [
+pub const CODES: [(u8, &str, &str); 9] = [
     (0, "ok", "The command did what it was asked, or ended on SIGTERM or SIGINT as it should."),
     (1, "failed", "Something failed that no other code names, such as a full disk."),
     (
         2,
         "bad_input",
-        "The command line, configuration, profile or trace cannot be used, and nothing was written; \
-         or a line that `decide` was sent cannot be read.",
+        "The command line, configuration, profile, trace or record cannot be used, and nothing was \
+         written; or a line that `decide` was sent cannot be read; or `replay` can make none of the \
+         decisions of a record again.",
     ),
     (
         3,
@@ -31,6 +32,13 @@ pub const CODES: [(u8, &str, &str); 8] = [
          of the same input.",
     ),
     (7, "faulty", "`profile lint`: a profile has an error, or cannot be read."),
+    (
+        8,
+        "incomplete",
+        "`replay`, `why`: a line of the record cannot be read, or, for `replay`, decisions of it are \
+         missing or cannot be made again (no checkpoint before them). The rest was looked at, its \
+         result printed, and no difference found. A last line that is torn is no such line.",
+    ),
 ];
 
 /// The kinds of failure.
@@ -50,6 +58,8 @@ pub enum Exit {
     Differs,
     /// See [`CODES`].
     Faulty,
+    /// See [`CODES`].
+    Incomplete,
 }
 
 impl Exit {
@@ -64,6 +74,7 @@ impl Exit {
             Self::Forbidden => 5,
             Self::Differs => 6,
             Self::Faulty => 7,
+            Self::Incomplete => 8,
         }
     }
 }
@@ -153,6 +164,7 @@ mod tests {
             Exit::Forbidden,
             Exit::Differs,
             Exit::Faulty,
+            Exit::Incomplete,
         ] {
             assert!(CODES.iter().any(|(code, _, _)| *code == exit.code()), "{exit:?}");
         }

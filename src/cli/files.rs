@@ -197,6 +197,16 @@ fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     Ok(bytes)
 }
 
+/// Whether two names lead to one regular file, by whatever path or link.
+pub(super) fn is_same(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    match (a.metadata(), b.metadata()) {
+        (Ok(a), Ok(b)) => a.is_file() && (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        // What is not there yet is no file that is read.
+        (Ok(_) | Err(_), _) => false,
+    }
+}
+
 /// Makes a file to be written bit by bit, empty where it was there.
 #[expect(clippy::disallowed_methods, reason = "the one writer of files on the command line")]
 pub(super) fn create(path: &Path) -> Result<File, CliError> {

@@ -123,8 +123,10 @@ fn sweep(
     let values = |published: &[f64]| {
         if args.values.is_empty() { published.to_vec() } else { args.values.clone() }
     };
+    let name = knob_of(policy, args.knob.as_deref())?;
+    let series = series(policy, name);
     let point = |knob: &str, value, score: &crate::backtest::Score| FrontierPoint {
-        policy: policy.name.clone(),
+        policy: series.clone(),
         knob: knob.to_owned(),
         value,
         attainment: score.attainment,
@@ -134,7 +136,6 @@ fn sweep(
         let played = watched(trace, case, |watch| play(case, spec, trace, None, watch));
         played.map(|p| p.ran.score).map_err(|e| simulate::failed(e, trace))
     };
-    let name = knob_of(policy, args.knob.as_deref())?;
     let mut points = Vec::new();
     match policy.name.as_str() {
         "ours" => {
@@ -182,6 +183,16 @@ fn sweep(
         }
     }
     Ok(points)
+}
+
+/// What a line of the frontier is called: its policy as it was asked for, but for what is swept.
+fn series(policy: &PolicySpec, swept: &str) -> String {
+    let mut fixed = policy.clone();
+    fixed.knobs.remove(swept);
+    if policy.name == "static" {
+        fixed.counts.clear();
+    }
+    fixed.to_string()
 }
 
 /// The smallest static fleet that keeps the promise, or the largest where none does.

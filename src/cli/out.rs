@@ -2,8 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
+
 use super::exit::CliError;
 use super::{files, say};
+
+/// Form of an answer that has no page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
 
 /// Standard output, or a file.
 #[derive(Clone, Debug, clap::Args)]
@@ -14,6 +25,11 @@ pub(super) struct Out {
 }
 
 impl Out {
+    /// The file, where it is one.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.out.as_deref()
+    }
+
     pub(super) const fn is_printed(&self) -> bool {
         self.out.is_none()
     }

@@ -64,14 +64,26 @@ pub(super) struct Numbered {
     pub(super) text: String,
 }
 
-/// The lines of a record file, one after the other. What is none is left out, and said at the end.
+/// The lines of a record file, one after the other. What is none, and what cannot be read, is left
+/// out, and said at the end.
 pub(super) struct Lines {
     /// The file, for people.
     pub(super) name: String,
     reader: Box<dyn BufRead>,
     number: u64,
     foreign: u64,
-    torn: Vec<(u64, usize)>,
+    /// Lines that are torn, until it is known whether their writer went on.
+    torn: Vec<Broken>,
+    /// Lines that are torn since their writer ended there, which a killed process leaves behind.
+    ended: Vec<Broken>,
+    /// Records that cannot be read.
+    broken: Vec<Broken>,
+}
+
+/// A line that cannot be read.
+struct Broken {
+    number: u64,
+    why: String,
 }
 
 impl Wanted {
@@ -135,9 +147,37 @@ impl Wanted {
             && at.is_none_or(|at| line.head.at <= at)
     }
 
+    /// Refuses to call an answer the whole one where lines of the record could not be read. The answer
+    /// for a line that was named is.
+    pub(super) fn verdict(&self, lines: &Lines) -> Result<(), CliError> {
+        let Some(first) = lines.broken.first().filter(|_| self.line.is_none()) else {
+            return Ok(());
+        };
+        let Broken { number, why } = first;
+        let many = match lines.broken.len() {
+            1 => "a line of the record cannot be read and was left out".to_owned(),
+            many => {
+                format!("{many} lines of the record cannot be read and were left out, the first")
+            }
+        };
+        let error = anyhow::anyhow!("{}:{number}: {many}: {why}", lines.name);
+        Err(CliError::new(Exit::Incomplete, error)
+            .hint("take the line from another copy of the file, or delete it"))
+    }
+
+    /// How many lines the answer lacks.
+    pub(super) fn unreadable(&self, lines: &Lines) -> u64 {
+        if self.line.is_some() { 0 } else { u64::try_from(lines.broken.len()).unwrap_or(u64::MAX) }
+    }
+
     /// What to say where no decision was found.
     pub(super) fn found_none(&self, lines: &Lines) -> CliError {
         let name = &lines.name;
+        let unread = || lines.broken.iter().chain(&lines.ended).chain(&lines.torn);
+        let named = self.line.and_then(|line| unread().find(|broken| broken.number == line));
+        if let Some(Broken { number, why }) = named {
+            return lines.at_line(*number, why);
+        }
         let missing = match (self.line, self.at, &self.dgd) {
             (Some(line), _, _) if line > lines.number => {
                 format!("{name} has {} lines, and no line {line}", lines.number)
@@ -164,39 +204,69 @@ impl Lines {
         if begin.starts_with(&[0x1f, 0x8b]) {
             reader = Box::new(BufReader::new(MultiGzDecoder::new(reader)));
         }
-        Ok(Self { name, reader, number: 0, foreign: 0, torn: Vec::new() })
+        let (torn, ended, broken) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { name, reader, number: 0, foreign: 0, torn, ended, broken })
     }
 
     /// The next line that is a record.
     pub(super) fn next_record(&mut self) -> Result<Option<Numbered>, CliError> {
         loop {
+            let Some(bytes) = self.next_line()? else {
+                self.ended.append(&mut self.torn);
+                return Ok(None);
+            };
+            let number = self.number;
+            match Head::of_bytes(&bytes) {
+                Ok((head, text)) => {
+                    // A process that begins has taken the place of one that was killed. Any other
+                    // went on after what it, or something else, broke.
+                    let begins = head.kind == Kind::Checkpoint && head.seq == 0;
+                    let known = if begins { &mut self.ended } else { &mut self.broken };
+                    known.append(&mut self.torn);
+                    return Ok(Some(Numbered { number, head, text: text.to_owned() }));
+                }
+                Err(RecordError::Foreign) if bytes.trim_ascii().is_empty() => {}
+                Err(RecordError::Foreign) => self.foreign += 1,
+                Err(error @ RecordError::Torn { .. }) => {
+                    self.torn.push(Broken { number, why: error.to_string() });
+                }
+                Err(
+                    error @ (RecordError::Version { .. }
+                    | RecordError::Text { .. }
+                    | RecordError::Part { .. }),
+                ) => self.broken(number, &error),
+            }
+        }
+    }
+
+    /// The next line, whatever it is, with its end.
+    fn next_line(&mut self) -> Result<Option<Vec<u8>>, CliError> {
+        loop {
             let mut bytes = Vec::new();
-            let read = self
-                .reader
-                .by_ref()
-                .take(LINE_LIMIT)
-                .read_until(b'\n', &mut bytes)
-                .with_context(|| format!("cannot read {}", self.name))
-                .map_err(|e| CliError::new(Exit::BadInput, e))?;
+            let read = self.reader.by_ref().take(LINE_LIMIT).read_until(b'\n', &mut bytes);
+            let read = self.readable(read)?;
             if read == 0 {
                 return Ok(None);
             }
             self.number += 1;
-            if bytes.len() as u64 == LINE_LIMIT {
-                let what = format!("a line of more than {} MiB", LINE_LIMIT >> 20);
-                return Err(self.at_line(self.number, &what).hint("is it the right file?"));
+            if (bytes.len() as u64) < LINE_LIMIT || bytes.ends_with(b"\n") {
+                return Ok(Some(bytes));
             }
-            let text = String::from_utf8_lossy(&bytes).trim().to_owned();
-            match Head::read(&text) {
-                Ok(head) => return Ok(Some(Numbered { number: self.number, head, text })),
-                Err(RecordError::Foreign) if text.is_empty() => {}
-                Err(RecordError::Foreign) => self.foreign += 1,
-                Err(RecordError::Torn { column }) => self.torn.push((self.number, column)),
-                Err(error @ (RecordError::Version { .. } | RecordError::Part { .. })) => {
-                    return Err(self.at_line(self.number, &error.to_string()));
-                }
-            }
+            let skipped = self.reader.skip_until(b'\n');
+            self.readable(skipped)?;
+            let what = format!("a line of more than {} MiB", LINE_LIMIT >> 20);
+            self.broken(self.number, &what);
         }
+    }
+
+    fn readable(&self, read: std::io::Result<usize>) -> Result<usize, CliError> {
+        read.with_context(|| format!("cannot read {} after line {}", self.name, self.number))
+            .map_err(|e| CliError::new(Exit::BadInput, e))
+    }
+
+    /// Takes note of a record that cannot be read.
+    pub(super) fn broken(&mut self, number: u64, why: &impl std::fmt::Display) {
+        self.broken.push(Broken { number, why: why.to_string() });
     }
 
     /// An error with the place of a line.
@@ -205,23 +275,30 @@ impl Lines {
     }
 
     /// Says which lines were left out.
-    pub(super) fn tell_left_out(&self) {
-        // A log that was torn often is a fault of its own: its first lines will do.
+    pub(super) fn tell_left_out(&mut self) {
+        // What was broken often is a fault of its own: its first lines will do.
         const SHOWN: usize = 5;
-        for (number, column) in self.torn.iter().take(SHOWN) {
+        // A torn line is known to be broken later than one that stands behind it.
+        self.broken.sort_by_key(|broken| broken.number);
+        let name = &self.name;
+        for Broken { number, why } in self.broken.iter().take(SHOWN) {
+            talk(&format!("warning: {name}:{number}: {why}, left out"));
+        }
+        if let Some(more) = self.broken.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+            talk(&format!("warning: {name}: {more} more lines cannot be read"));
+        }
+        for Broken { number, why } in self.ended.iter().take(SHOWN) {
             talk(&format!(
-                "note: {}:{number}: torn off at column {column}, left out: its writer was stopped \
-                 within the line, or the disk was full",
-                self.name
+                "note: {name}:{number}: {why}, left out: its writer was stopped within the line"
             ));
         }
-        if let Some(more) = self.torn.len().checked_sub(SHOWN).filter(|more| *more > 0) {
-            talk(&format!("note: {}: {more} more lines are torn", self.name));
+        if let Some(more) = self.ended.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+            talk(&format!("note: {name}: {more} more lines are torn"));
         }
         if self.foreign > 0 {
             talk(&format!(
-                "note: {}: {} lines are no decision records, left out",
-                self.name, self.foreign
+                "note: {name}: {} lines are no decision records, left out",
+                self.foreign
             ));
         }
     }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
-use clap::ValueEnum;
 use serde::Serialize;
 
 use super::exit::{CliError, Exit};
+use super::out::Format;
 use super::records::{self, Lines, Numbered};
 use super::say;
 use crate::record::{Checked, Difference, Line, Record, Replay};
@@ -15,6 +15,9 @@ use crate::record::{Checked, Difference, Line, Record, Replay};
 ///
 /// Replay begins at a checkpoint and carries its own memory from there. It needs neither a cluster
 /// nor the configuration or profiles of the time: they are in the file.
+///
+/// Ends with code 6 where something comes out differently; with 8 where all that could be decided
+/// again is the same, but a part of the record is lost, cannot be read, or has no checkpoint before it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -32,25 +35,17 @@ Examples:
   sla-planner replay --config planner.yaml --at 2026-11-29T13:15:00Z
   kubectl logs deploy/sla-planner | sla-planner replay";
 
-/// Form of the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people.
-    Text,
-    /// One JSON object.
-    Json,
-}
-
 /// Differences of one line that are shown to people.
 const SHOWN: usize = 10;
 
 pub(super) fn main(args: &Args) -> Result<(), CliError> {
     let mut lines = args.records.open()?;
-    let answer = walk(&args.records, &mut lines)?;
+    let mut answer = walk(&args.records, &mut lines)?;
     lines.tell_left_out();
     if answer.count.decisions == 0 {
         return Err(args.records.found_none(&lines));
     }
+    answer.count.unreadable = args.records.unreadable(&lines);
     let text = match args.format {
         Format::Text => answer.text(&lines.name),
         Format::Json => answer.json()?,
@@ -67,6 +62,10 @@ struct Count {
     differ: u64,
     /// Decisions that cannot be made again.
     not_replayed: u64,
+    /// Decisions that are missing right before a checkpoint.
+    missing: u64,
+    /// Lines that cannot be read, of whatever kind.
+    unreadable: u64,
     /// Checkpoints whose memory is the one carried to them, and others.
     memory_same: u64,
     memory_differs: u64,
@@ -96,10 +95,21 @@ fn walk(wanted: &records::Wanted, lines: &mut Lines) -> Result<Answer, CliError>
     let mut replay = Replay::default();
     let mut answer = Answer::default();
     while let Some(line) = lines.next_record()? {
-        let unreadable =
-            |lines: &Lines, e: &dyn std::fmt::Display| lines.at_line(line.number, &e.to_string());
-        let read = Line::read(&line.text).map_err(|e| unreadable(lines, &e))?;
-        let checked = replay.line(&read, &line.text).map_err(|e| unreadable(lines, &e))?;
+        let read = match Line::read(&line.text) {
+            Ok(read) => read,
+            Err(error) => {
+                if wanted.is_of(&line) {
+                    lines.broken(line.number, &error);
+                }
+                if wanted.is_past(line.number) {
+                    break;
+                }
+                continue;
+            }
+        };
+        let checked = replay
+            .line(&read, &line.text)
+            .map_err(|e| lines.at_line(line.number, &e.to_string()))?;
         if let Line::Checkpoint(checkpoint) = &read
             && checkpoint.program != env!("CARGO_PKG_VERSION")
         {
@@ -131,6 +141,14 @@ impl Answer {
         count.decisions += u64::from(is_decision);
         let (what, differences) = match checked {
             Checked::Begins => return,
+            Checked::BeginsAfterLoss { from, to } => {
+                let lost = (to - from).saturating_add(1);
+                count.missing += lost;
+                (
+                    format!("{lost} decisions before it are missing, {from} to {to} of its run"),
+                    Vec::new(),
+                )
+            }
             Checked::MemorySame => {
                 count.memory_same += 1;
                 (SAME.to_owned(), Vec::new())
@@ -196,11 +214,28 @@ impl Answer {
             }
             shown += usize::from(!differences.is_empty());
         }
-        let Count { decisions, same, differ, not_replayed, memory_same, memory_differs } = count;
+        let Count {
+            decisions,
+            same,
+            differ,
+            not_replayed,
+            missing,
+            unreadable,
+            memory_same,
+            memory_differs,
+        } = count;
         put!(
             out,
             "{decisions} decisions: {same} the same, {differ} different, {not_replayed} not replayed\n"
         );
+        for (many, what) in [
+            (missing, "decisions before a checkpoint are missing"),
+            (unreadable, "lines cannot be read"),
+        ] {
+            if *many > 0 {
+                put!(out, "{many} {what}\n");
+            }
+        }
         if memory_same + memory_differs > 0 {
             put!(
                 out,
@@ -260,8 +295,16 @@ impl Answer {
     }
 
     fn verdict(&self, name: &str) -> Result<(), CliError> {
-        let Count { decisions, same, differ, not_replayed: _, memory_same: _, memory_differs } =
-            self.count;
+        let Count {
+            decisions,
+            same,
+            differ,
+            not_replayed,
+            missing,
+            unreadable,
+            memory_same: _,
+            memory_differs,
+        } = self.count;
         if differ + memory_differs > 0 {
             let error = anyhow::anyhow!(
                 "{name}: {differ} of {decisions} decisions and the memory at {memory_differs} \
@@ -274,6 +317,17 @@ impl Answer {
             return Err(CliError::bad_input(format!("{name}: {why}")).hint(
                 "replay needs the lines from a checkpoint on, as version 2 of the record has them; \
                  `why` explains any",
+            ));
+        }
+        if not_replayed + missing + unreadable > 0 {
+            let error = anyhow::anyhow!(
+                "{name}: {same} of {decisions} decisions come out the same, and that is not the whole \
+                 record: {not_replayed} cannot be decided again, {missing} are missing, {unreadable} \
+                 lines cannot be read"
+            );
+            return Err(CliError::new(Exit::Incomplete, error).hint(
+                "the lines above say which and why; what comes before the first checkpoint of a file \
+                 that was cut can be replayed with the part that was cut off",
             ));
         }
         Ok(())
@@ -290,17 +344,7 @@ fn alike(row: &Row, what: &str) -> bool {
 
 /// The decision in words.
 fn decided(record: &Record) -> String {
-    let pools: Vec<String> = record
-        .decision
-        .pools
-        .iter()
-        .map(|pool| match (pool.current, pool.target) {
-            (Some(from), Some(to)) if from != to => {
-                format!("  {} {from} → {to}: {}", pool.role, pool.reason)
-            }
-            (Some(at), _) => format!("  {} {at}: {}", pool.role, pool.reason),
-            (None, _) => format!("  {}: {}", pool.role, pool.reason),
-        })
-        .collect();
+    let pools = record.decision.pools.iter().map(|pool| format!("  {pool}"));
+    let pools: Vec<String> = pools.collect();
     format!("  {} {}\n{}\n", records::time(record.at), record.dgd, pools.join("\n"))
 }

@@ -18,6 +18,7 @@ use super::traces::{self, Trace};
 use super::{files, identity};
 use crate::backtest::policy::{PolicyError, PolicySpec};
 use crate::backtest::{Case, PlayError, Played, RunKey, RunResult, play, play_recorded, report};
+use crate::profile::FILE_NAMES;
 use crate::record::{Line, Recorder};
 use crate::sim::SimError;
 use crate::trace::TraceError;
@@ -82,6 +83,7 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
             .hint("standard output has the figures; name a file"));
     }
     let trace = args.trace.open(&args.fleet.promise)?;
+    spare_inputs(args, &trace)?;
     let mut case = args.fleet.case(&trace)?;
     if let Some(predictor) = args.policy.predictor() {
         case.setting.predictor = predictor;
@@ -124,6 +126,43 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         Format::Html => report::html(&format!("{} on {}", args.policy, trace.name), &[result]),
     };
     args.out.tell(&text)
+}
+
+/// Refuses to write over what is read.
+fn spare_inputs(args: &Args, trace: &Trace) -> Result<(), CliError> {
+    let written = [("--record", args.record.as_deref()), ("--out", args.out.file())];
+    let written: Vec<(&str, &Path)> =
+        written.into_iter().filter_map(|(flag, path)| Some((flag, path?))).collect();
+    let promise = &args.fleet.promise;
+    let traces = trace.files().map(|path| (path, "the trace"));
+    let sla = promise.sla.iter().map(|path| (path.as_path(), "the --sla file"));
+    // A file, or a directory with files of these names.
+    let tables = promise.profile.iter().flat_map(|name| {
+        let below = FILE_NAMES.iter().map(move |file| Path::new(name).join(file));
+        below.chain([PathBuf::from(name)])
+    });
+    let tables: Vec<PathBuf> = tables.collect();
+    let profile = tables.iter().map(|path| (path.as_path(), "of the profile"));
+    for (read, what) in traces.chain(sla).chain(profile) {
+        if let Some((flag, path)) = written.iter().find(|(_, path)| files::is_same(path, read)) {
+            return Err(CliError::bad_input(format!(
+                "{flag} {}: it is {what} {}, which would be written over",
+                path.display(),
+                read.display()
+            ))
+            .hint("name another file"));
+        }
+    }
+    match written.as_slice() {
+        [(_, record), (_, out)] if record == out || files::is_same(record, out) => {
+            Err(CliError::bad_input(format!(
+                "--record and --out name the same file, {}: one would be written over the other",
+                out.display()
+            ))
+            .hint("name two files"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Numbers the decisions of a simulated run. Two runs of the same arguments write the same file.

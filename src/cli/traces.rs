@@ -258,6 +258,15 @@ impl TraceArgs {
 }
 
 impl Trace {
+    /// The files that it is read from.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        let origins = self.over.iter().chain(self.after.iter().map(|(_, origin)| origin));
+        origins.filter_map(|origin| match origin {
+            Origin::File(path) => Some(path.as_path()),
+            Origin::Shipped | Origin::Drawn(_) | Origin::Recalled { .. } => None,
+        })
+    }
+
     /// A trace as it is: the file or load of this name, or the shipped one.
     pub(super) fn plain(text: Option<&str>) -> Result<Self, CliError> {
         let (name, origin) = match text {

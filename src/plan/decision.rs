@@ -1,5 +1,7 @@
 //! The answer of a plan: what to write, and why.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::account::ErrorBudget;
@@ -18,6 +20,18 @@ pub struct PoolDecision {
     pub target: Option<Replicas>,
     /// Why.
     pub reason: Reason,
+}
+
+impl fmt::Display for PoolDecision {
+    /// The pool, its count or the change of it, and why.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { role, current, target, reason } = self;
+        match (current, target) {
+            (Some(from), Some(to)) if from != to => write!(f, "{role} {from} → {to}: {reason}"),
+            (Some(at), _) => write!(f, "{role} {at}: {reason}"),
+            (None, _) => write!(f, "{role}: {reason}"),
+        }
+    }
 }
 
 /// One count to write.

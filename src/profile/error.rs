@@ -114,6 +114,22 @@ pub enum ProfileError {
         /// The rows with their keys.
         rows: String,
     },
+    /// The file has the columns of several sweeps, and not one sweep in them.
+    #[error("{file} holds no sweep: its columns have 0 rows; write it again with the profiler")]
+    NoSweep {
+        /// The file.
+        file: String,
+    },
+    /// A sweep was chosen, and there is no choice.
+    #[error(
+        "{place} holds one table for each role and no sweeps to choose {wanted} from; leave the choice out"
+    )]
+    NoChoice {
+        /// The directory, ConfigMap or file.
+        place: String,
+        /// The choice.
+        wanted: String,
+    },
     /// No shipped profile has that name.
     #[error("no shipped profile is called {name:?}; {hint}")]
     UnknownName {
@@ -133,6 +149,37 @@ pub enum ProfileError {
 }
 
 impl ProfileError {
+    /// Whether the choice of a sweep does not fit, in place of a table that is wrong.
+    #[must_use]
+    pub const fn is_of_choice(&self) -> bool {
+        matches!(self, Self::ManyRows { .. } | Self::NoRow { .. } | Self::NoChoice { .. })
+    }
+
+    /// The text in two: what is wrong, and how to mend it, where it says so.
+    #[must_use]
+    pub fn found_and_mend(&self) -> (String, Option<String>) {
+        let text = self.to_string();
+        // A list of sweeps has the same mark between two of them, and their keys may have any.
+        let list = match self {
+            Self::ManyRows { rows, .. } | Self::NoRow { rows, .. } => rows.len(),
+            Self::Missing { .. }
+            | Self::Malformed { .. }
+            | Self::NoField { .. }
+            | Self::Type { .. }
+            | Self::Empty { .. }
+            | Self::Lengths { .. }
+            | Self::Value { .. }
+            | Self::NoSweep { .. }
+            | Self::NoChoice { .. }
+            | Self::UnknownName { .. }
+            | Self::Degenerate { .. } => 0,
+        };
+        match text[..text.len() - list].rfind("; ") {
+            Some(at) => (text[..at].to_owned(), Some(text[at + 2..].to_owned())),
+            None => (text, None),
+        }
+    }
+
     /// A stable label for metrics and logs.
     #[must_use]
     pub const fn label(&self) -> &'static str {
@@ -146,6 +193,8 @@ impl ProfileError {
             Self::Value { .. } => "value",
             Self::ManyRows { .. } => "many_rows",
             Self::NoRow { .. } => "no_row",
+            Self::NoSweep { .. } => "no_sweep",
+            Self::NoChoice { .. } => "no_choice",
             Self::UnknownName { .. } => "unknown_name",
             Self::Degenerate { .. } => "degenerate",
         }

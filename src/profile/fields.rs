@@ -52,6 +52,11 @@ impl Fields {
         fields.iter().any(|f| self.columns.contains_key(*f))
     }
 
+    /// Whether they are of one sweep of several, which has keys.
+    pub(super) fn has_keys(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
     /// What the sweep says of itself under a key.
     pub(super) fn key(&self, name: &str) -> Option<&str> {
         self.keys.get(name).map(String::as_str)
@@ -128,7 +133,7 @@ pub(super) fn from_npz(
     choice: &[(String, String)],
 ) -> Result<Fields, ProfileError> {
     let arrays = arrays_of(file, bytes)?;
-    let rows = sweeps(&arrays);
+    let rows = sweeps(file, &arrays)?;
     let (row, keys) = match rows {
         None => (0, BTreeMap::new()),
         Some(rows) => choose_row(file, &arrays, rows, choice)?,
@@ -182,13 +187,13 @@ fn arrays_of(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Array>, Profil
     })
 }
 
-/// How many sweeps an archive holds, where its columns have a second dimension.
-fn sweeps(arrays: &BTreeMap<String, Array>) -> Option<usize> {
-    arrays
-        .iter()
-        .filter(|(name, array)| is_data(name) && array.shape.len() == 2)
-        .map(|(_, array)| array.shape[0])
-        .max()
+/// How many sweeps an archive holds, at least one, where its columns have a second dimension.
+fn sweeps(file: &str, arrays: &BTreeMap<String, Array>) -> Result<Option<usize>, ProfileError> {
+    let of_several = arrays.iter().filter(|(name, array)| is_data(name) && array.shape.len() == 2);
+    match of_several.map(|(_, array)| array.shape[0]).max() {
+        Some(0) => Err(ProfileError::NoSweep { file: file.to_owned() }),
+        rows => Ok(rows),
+    }
 }
 
 fn is_data(name: &str) -> bool {
@@ -202,7 +207,7 @@ pub(super) fn npz_rows(
     bytes: &[u8],
 ) -> Result<Vec<Vec<(String, String)>>, ProfileError> {
     let arrays = arrays_of(file, bytes)?;
-    let Some(rows) = sweeps(&arrays) else { return Ok(vec![Vec::new()]) };
+    let Some(rows) = sweeps(file, &arrays)? else { return Ok(vec![Vec::new()]) };
     let keys = key_columns(&arrays, rows);
     let differs = |values: &[String]| values.iter().any(|v| *v != values[0]);
     let row = |row: usize| {
@@ -226,9 +231,9 @@ fn choose_row(
         })
     };
     let fitting: Vec<usize> = (0..rows).filter(|&row| fits(row)).collect();
-    let listed = || {
-        // What all rows agree on does not help to choose, unless there is nothing else.
-        let differs = |values: &[String]| values.iter().any(|v| *v != values[0]);
+    let listed = |of: &[usize]| {
+        // What all of them agree on does not help to choose, unless there is nothing else.
+        let differs = |values: &[String]| of.iter().any(|&row| values[row] != values[of[0]]);
         let any = keys.iter().any(|(_, values)| differs(values));
         let name_row = |row: usize| {
             let cells: Vec<String> = keys
@@ -236,12 +241,13 @@ fn choose_row(
                 .filter(|(_, values)| differs(values) || !any)
                 .map(|(name, values)| format!("{name}={}", values[row]))
                 .collect();
-            format!("[{row}] {}", cells.join(" "))
+            let keys = if cells.is_empty() { "without keys".to_owned() } else { cells.join(" ") };
+            format!("[{row}] {keys}")
         };
         // A file with thousands of rows would drown the message.
-        let mut text: Vec<String> = (0..rows.min(16)).map(name_row).collect();
-        if rows > 16 {
-            text.push(format!("and {} more", rows - 16));
+        let mut text: Vec<String> = of.iter().take(16).map(|&row| name_row(row)).collect();
+        if of.len() > 16 {
+            text.push(format!("and {} more", of.len() - 16));
         }
         text.join("; ")
     };
@@ -252,13 +258,18 @@ fn choose_row(
         }
         [] => Err(ProfileError::NoRow {
             file: file.to_owned(),
-            wanted: choice.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" "),
-            rows: listed(),
+            wanted: words(choice),
+            rows: listed(&(0..rows).collect::<Vec<_>>()),
         }),
         several => Err(ProfileError::ManyRows {
             file: file.to_owned(),
             count: several.len(),
-            rows: listed(),
+            rows: listed(several),
         }),
     }
+}
+
+/// A choice as it is written.
+pub(super) fn words(choice: &[(String, String)]) -> String {
+    choice.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ")
 }

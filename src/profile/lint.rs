@@ -2,6 +2,7 @@
 
 use super::engine::EngineProfile;
 use super::finding::{Finding, Table};
+use super::table::DecodePoint;
 use crate::units::{Gpus, Millis, Tokens};
 
 /// Falls smaller than this share are the noise of a measurement.
@@ -65,43 +66,46 @@ fn falling_ttft(profile: &EngineProfile, found: &mut Vec<Finding>) {
     }
 }
 
+/// A larger batch of one context cannot be faster: there is more to compute.
 fn falling_itl(profile: &EngineProfile, found: &mut Vec<Finding>) {
-    let mut points = profile.decode_points().to_vec();
-    points.sort_by(|a, b| {
-        a.context.get().total_cmp(&b.context.get()).then(a.batch.total_cmp(&b.batch))
-    });
-    for pair in points.windows(2) {
-        let same_row = pair[0].context == pair[1].context && pair[0].batch < pair[1].batch;
-        if same_row && falls(pair[0].itl, pair[1].itl) {
-            found.push(Finding::ItlFalls {
-                context: pair[0].context,
-                from: pair[0].batch,
-                to: pair[1].batch,
-                before: pair[0].itl,
-                after: pair[1].itl,
-            });
-        }
-    }
+    let fall = |a: &DecodePoint, b: &DecodePoint| Finding::ItlFalls {
+        context: a.context,
+        from: a.batch,
+        to: b.batch,
+        before: a.itl,
+        after: b.itl,
+    };
+    found.extend(falls_along(profile, |p| p.context.get(), |p| p.batch, fall));
 }
 
-/// Points of one batch at several contexts: reading more of the KV cache cannot take less time.
+/// A longer context at one batch cannot be faster: there is more of the KV cache to read.
 fn falling_with_context(profile: &EngineProfile, found: &mut Vec<Finding>) {
+    let fall = |a: &DecodePoint, b: &DecodePoint| Finding::ItlFallsWithContext {
+        batch: a.batch,
+        from: a.context,
+        to: b.context,
+        before: a.itl,
+        after: b.itl,
+    };
+    found.extend(falls_along(profile, |p| p.batch, |p| p.context.get(), fall));
+}
+
+/// Where the ITL falls from one decode point to the next one `along` an axis, `at` one value of the
+/// other axis.
+fn falls_along(
+    profile: &EngineProfile,
+    at: fn(&DecodePoint) -> f64,
+    along: fn(&DecodePoint) -> f64,
+    fall: impl Fn(&DecodePoint, &DecodePoint) -> Finding,
+) -> Vec<Finding> {
     let mut points = profile.decode_points().to_vec();
-    points.sort_by(|a, b| {
-        a.batch.total_cmp(&b.batch).then(a.context.get().total_cmp(&b.context.get()))
-    });
-    for pair in points.windows(2) {
-        let same_batch = (pair[1].batch - pair[0].batch).abs() <= 1e-6 * pair[0].batch;
-        if same_batch && pair[0].context < pair[1].context && falls(pair[0].itl, pair[1].itl) {
-            found.push(Finding::ItlFallsWithContext {
-                batch: pair[0].batch,
-                from: pair[0].context,
-                to: pair[1].context,
-                before: pair[0].itl,
-                after: pair[1].itl,
-            });
-        }
-    }
+    points.sort_by(|a, b| at(a).total_cmp(&at(b)).then(along(a).total_cmp(&along(b))));
+    // Batches are quotients, so that those of one batch differ in their last digits.
+    let same = |a: &DecodePoint, b: &DecodePoint| (at(b) - at(a)).abs() <= 1e-6 * at(a);
+    let falls =
+        |a: &DecodePoint, b: &DecodePoint| same(a, b) && along(a) < along(b) && falls(a.itl, b.itl);
+    let pairs = points.windows(2).filter(|pair| falls(&pair[0], &pair[1]));
+    pairs.map(|pair| fall(&pair[0], &pair[1])).collect()
 }
 
 /// Points at which the division of `isl / ttft` by the GPUs is another than at the middle one.

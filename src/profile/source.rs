@@ -2,7 +2,7 @@
 
 use super::engine::Meta;
 use super::error::ProfileError;
-use super::fields::{DECODE, Fields, PREFILL, from_json, from_npz, json_object, npz_rows};
+use super::fields::{DECODE, Fields, PREFILL, from_json, from_npz, json_object, npz_rows, words};
 use super::finding::Table;
 
 const PREFILL_NAMES: [&str; 3] =
@@ -41,7 +41,7 @@ pub struct ProfileFiles {
     /// The files found there, in any order.
     pub files: Vec<ProfileFile>,
     /// Which sweep to take from an npz that holds several: key columns and the values they must
-    /// have, such as `("tp", "4")`. Empty takes the only one.
+    /// have, such as `("tp", "4")`. Empty takes the only one. Refused where no file holds sweeps.
     pub row: Vec<(String, String)>,
 }
 
@@ -90,6 +90,16 @@ pub(super) struct Read {
 }
 
 pub(super) fn read(files: &ProfileFiles) -> Result<Read, ProfileError> {
+    let read = read_files(files)?;
+    // A choice that chose nothing was made for other files than these.
+    let chosen = [&read.prefill, &read.decode].into_iter().any(Fields::has_keys);
+    if files.row.is_empty() || chosen {
+        return Ok(read);
+    }
+    Err(ProfileError::NoChoice { place: files.place.clone(), wanted: words(&files.row) })
+}
+
+fn read_files(files: &ProfileFiles) -> Result<Read, ProfileError> {
     let named = |name: &str| files.named(name);
     let (prefill, decode) = (files.first(PREFILL_NAMES), files.first(DECODE_NAMES));
     if let ([one], None, None) = (files.files.as_slice(), prefill, decode)

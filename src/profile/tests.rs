@@ -104,6 +104,35 @@ fn a_sweep_is_chosen_by_its_keys() {
 }
 
 #[test]
+fn a_choice_between_sweeps_lists_those_that_are_left_and_is_told_whole() {
+    let many = |choice: &[(&str, &str)]| {
+        let mut two = files(&[("prefill.npz", PREFILL_2D), ("decode.npz", DECODE_2D)]);
+        two.row = choice.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        EngineProfile::from_files(&two).unwrap_err()
+    };
+    let error = many(&[]);
+    assert!(error.is_of_choice());
+    let mend = "choose one by its keys: [0] tp=1; [1] tp=2".to_owned();
+    assert_eq!(
+        error.found_and_mend(),
+        ("prefill.npz holds 2 sweeps that fit".to_owned(), Some(mend))
+    );
+    let mend = "it holds: [0] tp=1; [1] tp=2".to_owned();
+    assert_eq!(
+        many(&[("tp", "1; 2")]).found_and_mend(),
+        ("prefill.npz has no sweep with tp=1; 2".to_owned(), Some(mend))
+    );
+    let mut one = files(&[(PREFILL_NPZ, PREFILL_1D), (DECODE_NPZ, DECODE_1D)]);
+    one.row = vec![("tp".to_owned(), "2".to_owned())];
+    let error = EngineProfile::from_files(&one).unwrap_err();
+    assert_eq!(error.label(), "no_choice");
+    assert_eq!(
+        error.to_string(),
+        "here holds one table for each role and no sweeps to choose tp=2 from; leave the choice out"
+    );
+}
+
+#[test]
 fn the_tables_that_dynamo_ships_are_read() {
     let h200 = load(&[
         (

@@ -56,6 +56,10 @@ pub struct Record {
     /// The number of this decision, in its run for its DGD, from 0; 0 in version 1.
     #[serde(default)]
     pub seq: u64,
+    /// The `seq` of the checkpoint that it rests on, the last one of its run before it; `None` in
+    /// lines of programs that did not write it, whose checkpoint may be lost without a trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<u64>,
     /// When the tick began.
     pub at: Timestamp,
     /// Kubernetes namespace and name of the DGD.
@@ -98,6 +102,12 @@ pub enum RecordError {
     #[error("torn off at column {column}")]
     Torn {
         /// Where it ends, or goes on as something else; from 1.
+        column: usize,
+    },
+    /// A record with bytes in it that are no UTF-8: something else wrote into the file.
+    #[error("not UTF-8 text at column {column}")]
+    Text {
+        /// Where the first such byte is; from 1.
         column: usize,
     },
     /// The JSON of a record without a part of it, or with one that cannot be.
@@ -144,9 +154,36 @@ pub struct Head {
     pub at: Timestamp,
     /// Kubernetes namespace and name of the DGD.
     pub dgd: String,
+    /// The number in its run of the decision that it holds or comes before; 0 in version 1.
+    #[serde(default)]
+    pub seq: u64,
 }
 
 impl Head {
+    /// Reads the head of a line of a file, and its text.
+    ///
+    /// # Errors
+    ///
+    /// As [`Head::read`], and where a record is no UTF-8 text.
+    pub fn of_bytes(line: &[u8]) -> Result<(Self, &str), RecordError> {
+        let line = line.trim_ascii();
+        let (text, wrong) = match std::str::from_utf8(line) {
+            Ok(text) => (text, None),
+            Err(error) => {
+                let text = std::str::from_utf8(&line[..error.valid_up_to()]).unwrap_or_default();
+                (text, Some(error))
+            }
+        };
+        let column = text.len() + 1;
+        match wrong {
+            None => Ok((Self::read(text)?, text)),
+            Some(_) if !has_begun(text) => Err(RecordError::Foreign),
+            // It ends within a character, which is torn as any other end is.
+            Some(error) if error.error_len().is_none() => Err(RecordError::Torn { column }),
+            Some(_) => Err(RecordError::Text { column }),
+        }
+    }
+
     /// Reads the head of a line, whatever else is in it.
     ///
     /// # Errors
@@ -185,11 +222,15 @@ impl Line {
     ///
     /// What is no record, is torn, lacks a part, or has a version that this program does not know.
     pub fn read(text: &str) -> Result<Self, RecordError> {
-        let Head { version, kind, at: _, dgd: _ } = Head::read(text)?;
+        let Head { version, kind, at: _, dgd: _, seq: _ } = Head::read(text)?;
         match kind {
             Kind::Checkpoint => serde_json::from_str(text.trim()).map(Self::Checkpoint),
             Kind::Tick => serde_json::from_str(text.trim()).map(Self::Tick),
         }
-        .map_err(|e| RecordError::Part { version, problem: e.to_string() })
+        .map_err(|e| {
+            // A line is parsed by itself, so that its parser calls each one line 1.
+            let problem = e.to_string().replace(" at line 1 column ", " at column ");
+            RecordError::Part { version, problem }
+        })
     }
 }

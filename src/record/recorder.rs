@@ -19,6 +19,8 @@ pub struct Recorder {
     dgd: String,
     seq: u64,
     since_checkpoint: u64,
+    /// The number of the decision that the last checkpoint was for.
+    checkpoint: Option<u64>,
     /// That of the last checkpoint; `None` where the next line has to be one.
     setting: Option<Setting>,
 }
@@ -33,6 +35,7 @@ impl Recorder {
             dgd: dgd.into(),
             seq: 0,
             since_checkpoint: 0,
+            checkpoint: None,
             setting: None,
         }
     }
@@ -46,6 +49,7 @@ impl Recorder {
             return None;
         }
         self.since_checkpoint = 0;
+        self.checkpoint = Some(self.seq);
         let setting = self.setting.insert(Setting::of(input)).clone();
         Some(Checkpoint {
             version: VERSION,
@@ -78,6 +82,7 @@ impl Recorder {
             version: VERSION,
             run: self.run.clone(),
             seq,
+            checkpoint: self.checkpoint,
             at: now,
             dgd: self.dgd.clone(),
             mode,

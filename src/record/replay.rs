@@ -16,6 +16,14 @@ use crate::plan::{Memory, Outcome, plan};
 pub enum Checked {
     /// The first checkpoint of its run: replay begins here.
     Begins,
+    /// A checkpoint of a run that replay knows, and of which decisions right before it are lost.
+    /// Replay begins anew.
+    BeginsAfterLoss {
+        /// The number of the first decision that is lost.
+        from: u64,
+        /// That of the last one.
+        to: u64,
+    },
     /// A checkpoint whose memory is the one carried here.
     MemorySame,
     /// A checkpoint whose memory is another than the one carried here. Replay goes on with the
@@ -59,6 +67,12 @@ pub enum Why {
         /// Its number.
         found: u64,
     },
+    /// The checkpoint that it rests on is not in the file: another promise, other pools or another
+    /// memory may have held from there on.
+    CheckpointLost {
+        /// The number of the decision that the checkpoint was for.
+        seq: u64,
+    },
 }
 
 impl fmt::Display for Why {
@@ -69,6 +83,9 @@ impl fmt::Display for Why {
                 "lines of version {version} hold neither the planner's memory nor the engines"
             ),
             Self::NoCheckpoint => f.write_str("no checkpoint of its run comes before it"),
+            Self::CheckpointLost { seq } => {
+                write!(f, "the checkpoint that it rests on, before decision {seq}, is missing")
+            }
             Self::Gap { expected, found } if expected < found => {
                 write!(f, "decision {expected} of its run is missing before it")
             }
@@ -86,6 +103,10 @@ struct Stream {
     memory: Memory,
     /// The number of the decision that comes next.
     next: u64,
+    /// The number of the decision that the last checkpoint was for.
+    checkpoint: u64,
+    /// One more than the number of the last decision that was in the file, replayed or not.
+    seen: u64,
 }
 
 /// Walks the lines of a file in order. Runs and DGDs may be mixed in it.
@@ -110,11 +131,22 @@ impl Replay {
     fn checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<Checked, RecordError> {
         let Checkpoint { version: _, run, seq, at: _, dgd, program: _, setting, memory } =
             checkpoint;
-        let stream = Stream { setting: setting.clone(), memory: memory.clone(), next: *seq };
+        let stream = Stream {
+            setting: setting.clone(),
+            memory: memory.clone(),
+            next: *seq,
+            checkpoint: *seq,
+            seen: *seq,
+        };
         let before = self.streams.insert((run.clone(), dgd.clone()), stream);
-        // After a gap the memory carried here lacks what was learned in it.
-        let Some(before) = before.filter(|before| before.next == *seq) else {
-            return Ok(Checked::Begins);
+        let before = match before {
+            Some(before) if before.seen < *seq => {
+                let to = seq.saturating_sub(1);
+                return Ok(Checked::BeginsAfterLoss { from: before.seen, to });
+            }
+            Some(before) if before.next == *seq => before,
+            // After a gap the memory carried here lacks what was learned in it.
+            Some(_) | None => return Ok(Checked::Begins),
         };
         let differences = compare(&[("memory", &value(memory)?, &value(&before.memory)?)]);
         Ok(if differences.is_empty() {
@@ -133,6 +165,10 @@ impl Replay {
         let Some(stream) = self.streams.get_mut(&key) else {
             return cannot(Why::NoCheckpoint);
         };
+        stream.seen = stream.seen.max(record.seq.saturating_add(1));
+        if let Some(seq) = record.checkpoint.filter(|seq| *seq != stream.checkpoint) {
+            return cannot(Why::CheckpointLost { seq });
+        }
         if stream.next != record.seq {
             // What follows lacks the same lines, until the next checkpoint.
             return cannot(Why::Gap { expected: stream.next, found: record.seq });

@@ -162,6 +162,39 @@ fn a_missing_line_stops_the_replay_until_the_next_checkpoint() {
 }
 
 #[test]
+fn a_checkpoint_that_is_lost_stops_the_replay_until_the_next_one() {
+    let mut lines = lines("a", 725);
+    assert_eq!(lines.len(), 728, "checkpoints before decisions 0, 360 and 720");
+    lines.remove(361);
+    let checked = check(&lines);
+    let why = Why::CheckpointLost { seq: 360 };
+    assert_eq!(why.to_string(), "the checkpoint that it rests on, before decision 360, is missing");
+    let lost = Checked::Cannot { why };
+    assert_eq!(checked[360], SAME);
+    assert!(checked[361..721].iter().all(|one| *one == lost), "every decision until the next");
+    assert_eq!(checked[721], Checked::Begins);
+    assert!(checked[722..].iter().all(|one| *one == SAME));
+    // Lines without the number of their checkpoint are replayed as before.
+    let older: Vec<String> = lines
+        .iter()
+        .map(|line| line.replacen(",\"checkpoint\":360,", ",", 1))
+        .map(|line| line.replacen(",\"checkpoint\":0,", ",", 1))
+        .collect();
+    assert!(older.iter().all(|line| !line.contains("\"checkpoint\":0,")));
+    assert!(check(&older)[1..721].iter().all(|one| *one == SAME));
+}
+
+#[test]
+fn decisions_that_are_lost_right_before_a_checkpoint_are_told() {
+    let mut lines = lines("a", 365);
+    drop(lines.drain(350..361));
+    let checked = check(&lines);
+    assert_eq!(checked[349], SAME);
+    assert_eq!(checked[350], Checked::BeginsAfterLoss { from: 349, to: 359 });
+    assert_eq!(checked[351], SAME);
+}
+
+#[test]
 fn what_was_changed_by_hand_is_found_with_its_place() {
     let mut lines = lines("a", 30);
     let mut value: serde_json::Value = serde_json::from_str(&lines[12]).unwrap();
@@ -252,6 +285,25 @@ fn what_is_no_record_is_told_from_one_that_is_torn_or_wrong() {
     let short = line.replacen("\"observation\"", "\"seen\"", 1);
     let error = Line::read(&short).unwrap_err().to_string();
     assert!(error.contains("missing field `observation`"), "{error}");
+}
+
+#[test]
+fn a_record_has_to_be_utf_8_and_what_is_none_does_not() {
+    let line = lines("a", 1)[1].replacen("llm/chat", "llm/plaudern-grün", 1);
+    let in_file = format!(" {line}\r\n");
+    let (head, text) = Head::of_bytes(in_file.as_bytes()).unwrap();
+    assert_eq!((head.dgd.as_str(), text), ("llm/plaudern-grün", line.as_str()));
+    let at = line.find('ü').unwrap();
+    let mut bytes = line.clone().into_bytes();
+    bytes[at] = 0xff;
+    let text = Err(RecordError::Text { column: at + 1 });
+    assert_eq!(Head::of_bytes(&bytes), text, "not read as some other name");
+    assert_eq!(
+        Head::of_bytes(&line.as_bytes()[..=at]),
+        Err(RecordError::Torn { column: at + 1 }),
+        "torn within a character"
+    );
+    assert_eq!(Head::of_bytes(b"INFO \xff"), Err(RecordError::Foreign));
 }
 
 #[test]

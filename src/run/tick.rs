@@ -1,5 +1,6 @@
 //! One tick: look, plan, judge, act, tell.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -97,19 +98,12 @@ impl Planner {
         let steps = before(until, steps, began);
         let percentile = self.config.sla.percentile;
         let nothing = Missing::NoSamples;
-        let input = PlanInput {
-            now,
-            sla: self.config.sla,
-            pools: pools(&self.config, &self.engines, &self.told_gpus),
-            budget: self.config.budget,
-            intervals: self.config.intervals,
-            predictor: self.config.forecast.predictor,
-            observation: Observation {
-                at: now,
-                traffic: Traffic::all_missing(self.config.intervals.window, percentile, &nothing),
-                inventory: Inventory::default(),
-            },
+        let unseen = Observation {
+            at: now,
+            traffic: Traffic::all_missing(self.config.intervals.window, percentile, &nothing),
+            inventory: Inventory::default(),
         };
+        let input = input(&self.config, &self.engines, &self.told_gpus, now, unseen);
         let mut memory = Memory::default();
         learn_history(&input, &mut memory, &steps);
         self.memory = memory;
@@ -210,23 +204,26 @@ impl Planner {
             tracing::warn!(source, kind, "{text}");
         }
         let began = Instant::now();
-        let input = PlanInput {
-            now,
-            sla: self.config.sla,
-            pools: pools(&self.config, &self.engines, &self.told_gpus),
-            budget: self.config.budget,
-            intervals: self.config.intervals,
-            predictor: self.config.forecast.predictor,
-            observation,
-        };
+        let input = input(&self.config, &self.engines, &self.told_gpus, now, observation);
         // A fault of ours must not take the fleet down with it: it counts, and the counts stay.
         let outcome = catch_unwind(AssertUnwindSafe(|| plan(&input, &self.memory)));
         let took = began.elapsed();
-        let Ok(Outcome { decision, report, memory }) = outcome else {
-            self.metrics.error("planner", "panic");
-            self.figures.tick("panic", took);
-            tracing::error!("the decision panicked; nothing is changed");
-            return Ok(());
+        let Outcome { decision, report, memory } = match outcome {
+            Ok(outcome) => outcome,
+            Err(panic) => {
+                self.metrics.error("planner", "panic");
+                self.figures.tick("panic", took);
+                // No record can be made without a decision. With the memory that a replay of the
+                // record carries to this moment, what was seen makes the input whole.
+                tracing::error!(
+                    dgd = format!("{}/{}", self.target.namespace, self.target.dgd),
+                    at_ms = now.as_millis(),
+                    observation = serde_json::to_string(&input.observation).unwrap_or_default(),
+                    "the decision panicked; nothing is changed or recorded: {}",
+                    words_of(panic.as_ref())
+                );
+                return Ok(());
+            }
         };
         let limits: Vec<PoolLimits> = input.pools.iter().map(PoolLimits::from).collect();
         let notes = check::judge(&limits, input.budget, &input.observation, &decision);
@@ -337,7 +334,7 @@ impl Planner {
         if failed.is_none() {
             figures.success(now, "apply");
         }
-        let pools: Vec<String> = record.decision.pools.iter().map(describe).collect();
+        let pools: Vec<String> = record.decision.pools.iter().map(ToString::to_string).collect();
         let rate = record.observation.traffic.arrivals.known().map(|r| r.get());
         tracing::info!(
             dgd = record.dgd,
@@ -359,6 +356,25 @@ fn name_stuck(told: &mut BTreeSet<String>, starting: &[Starting]) {
             let age = format_duration(stuck.age);
             tracing::warn!(%role, pod = stuck.name, age, "a replica hangs: {}", stuck.why);
         }
+    }
+}
+
+/// What a decision is made from: what is configured, and what was seen.
+fn input<'a>(
+    config: &Config,
+    engines: &'a BTreeMap<Role, EngineProfile>,
+    told_gpus: &BTreeMap<Role, Gpus>,
+    now: Timestamp,
+    observation: Observation,
+) -> PlanInput<'a> {
+    PlanInput {
+        now,
+        sla: config.sla,
+        pools: pools(config, engines, told_gpus),
+        budget: config.budget,
+        intervals: config.intervals,
+        predictor: config.forecast.predictor,
+        observation,
     }
 }
 
@@ -388,6 +404,12 @@ fn pools<'a>(
     config.pools.iter().filter_map(with_engine).collect()
 }
 
+/// What a panic said.
+fn words_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a word")
+}
+
 /// What tells this run from others that write the same file: when it started, and its process.
 fn run_id(now: Timestamp) -> String {
     format!("{}-{}", now.as_millis(), std::process::id())
@@ -398,12 +420,18 @@ fn is_forbidden(error: &InventoryError) -> bool {
     matches!(error, InventoryError::Dgd(call) if call.is_forbidden())
 }
 
-fn describe(pool: &crate::plan::PoolDecision) -> String {
-    match (pool.current, pool.target) {
-        (Some(from), Some(to)) if from != to => {
-            format!("{} {from} → {to}: {}", pool.role, pool.reason)
-        }
-        (Some(at), _) => format!("{} {at}: {}", pool.role, pool.reason),
-        (None, _) => format!("{}: {}", pool.role, pool.reason),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_panic_said_is_told() {
+        let said = |panics: fn()| {
+            let panic = catch_unwind(panics).unwrap_err();
+            words_of(panic.as_ref()).to_owned()
+        };
+        assert_eq!(said(|| panic!("no pools")), "no pools");
+        assert_eq!(said(|| panic!("{} pools", 3)), "3 pools");
+        assert_eq!(said(|| std::panic::panic_any(7)), "without a word");
     }
 }

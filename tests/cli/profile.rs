@@ -79,6 +79,66 @@ fn a_table_that_cannot_be_read_is_a_finding_and_the_others_are_looked_at_too() {
 }
 
 #[test]
+fn a_choice_of_a_sweep_that_there_is_not_is_refused() {
+    for command in ["lint", "show", "plot"] {
+        for profile in [NAME, &path(PROFILE)] {
+            planner(&["profile", command, profile, "--row", "tp=4"]).refused(
+                2,
+                &[profile, "no sweeps to choose tp=4 from; leave the choice out", "hint:"],
+            );
+        }
+        let says = ["prefill.npz has no sweep with tp=3; it holds: [0] ", "tp=8; [1] ", "tp=2"];
+        planner(&["profile", command, &path(H100), "--row", "tp=3"]).refused(2, &says);
+    }
+    let both = ["profile", "lint", &path(H100), NAME, "--row", "tp=8"];
+    planner(&both).refused(2, &[NAME, "leave the choice out"]);
+}
+
+/// A folder with these two tables.
+fn tables(prefill: &[u8], decode: &[u8]) -> (tempfile::TempDir, String) {
+    let (kept, _) = file("prefill.npz", prefill);
+    std::fs::write(kept.path().join("decode.npz"), decode).unwrap();
+    let folder = kept.path().display().to_string();
+    (kept, folder)
+}
+
+#[test]
+fn a_file_of_no_sweep_is_an_error_and_a_list_of_sweeps_is_told_whole() {
+    let [prefill, decode] = ["prefill_2d", "decode_2d"]
+        .map(|name| std::fs::read(path(&format!("tests/data/profile/{name}.npz"))).unwrap());
+    // Its arrays are stored as they are.
+    let none = |bytes: &[u8]| {
+        let mut bytes = bytes.to_vec();
+        let (two, zero) = (b"'shape': (2, ", b"'shape': (0, ");
+        while let Some(at) = bytes.windows(two.len()).position(|part| part == two) {
+            bytes[at..at + two.len()].copy_from_slice(zero);
+        }
+        bytes
+    };
+    let no_rows = (none(&prefill), none(&decode));
+    for (prefill, decode) in
+        [(&no_rows.0, &decode), (&prefill, &no_rows.1), (&no_rows.0, &no_rows.1)]
+    {
+        let (_kept, folder) = tables(prefill, decode);
+        let done = planner(&["profile", "lint", &folder]);
+        assert_eq!(done.code, 7, "{}{}", done.out, done.err);
+        assert!(done.out.contains("holds no sweep: its columns have 0 rows"), "{}", done.out);
+        assert!(done.out.contains("to mend: write it again with the profiler"), "{}", done.out);
+        planner(&["profile", "show", &folder, "--row", "tp=1"]).refused(2, &["holds no sweep"]);
+    }
+    // The sweeps of one file are not those of the other.
+    let other = std::fs::read(here(H100).join("decode.npz")).unwrap();
+    let (_kept, folder) = tables(&prefill, &other);
+    let done = planner(&["profile", "lint", &folder, "--format", "json"]);
+    assert_eq!(done.code, 7, "{}{}", done.out, done.err);
+    let answer: Value = serde_json::from_str(&done.out).unwrap();
+    let first = &answer["findings"][0];
+    assert!(first["found"].as_str().unwrap().ends_with("has no sweep with tp=1"), "{first}");
+    let mend = first["mend"].as_str().unwrap();
+    assert!(mend.starts_with("it holds: [0] ") && mend.contains("; [2] "), "{mend}");
+}
+
+#[test]
 fn show_prints_the_tables_and_marks_what_leaves_them() {
     let text = planner(&["profile", "show", NAME]).ok();
     for part in [

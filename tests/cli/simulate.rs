@@ -283,6 +283,31 @@ fn a_frontier_sweeps_the_published_values_or_others() {
 }
 
 #[test]
+fn a_frontier_tells_policies_of_one_name_by_what_they_were_asked_for() {
+    let policies = [
+        "--policy",
+        "ours",
+        "--policy",
+        "ours:predictor=kalman",
+        "--policy",
+        "hpa-ttft:target=7,down=120",
+        "--policy",
+        "static:4,3",
+    ];
+    let args = [&["frontier", "--values", "5"], &SHORT[..], &policies[..]].concat();
+    let rows = planner(&args).ok();
+    for row in [
+        "| ours | percentile | 5 |",
+        "| ours:predictor=kalman | percentile | 5 |",
+        // What is swept is not what was asked for.
+        "| hpa-ttft:down=120 | target | 5 |",
+        "| static | share | 5 |",
+    ] {
+        assert_eq!(rows.matches(row).count(), 1, "{row}: {rows}");
+    }
+}
+
+#[test]
 fn the_demo_says_what_it_shows_and_what_a_static_fleet_would_have_cost() {
     let done = planner(&[&["demo", "--speed", "100000"], &SHORT[..]].concat());
     assert_eq!(done.code, 0, "{}", done.err);

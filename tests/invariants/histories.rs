@@ -38,6 +38,7 @@ proptest! {
                 version: VERSION,
                 run: "a run".to_owned(),
                 seq: 7,
+                checkpoint: Some(3),
                 at: input.now,
                 dgd: "llm/chat".to_owned(),
                 mode: Mode::Act,

@@ -8,6 +8,7 @@ mod text;
 use clap::ValueEnum;
 
 use super::exit::{CliError, Exit};
+use super::out::Format;
 use super::promise::Promise;
 use super::say;
 
@@ -52,15 +53,6 @@ enum Compat {
     /// The sizing of Dynamo's planner 0.9.0: rates and means, no queue, no TTFT target.
     #[value(name = "dynamo-0.9")]
     Dynamo09,
-}
-
-/// Form of the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// A table for people.
-    Text,
-    /// One JSON object.
-    Json,
 }
 
 pub(super) fn main(args: &Args) -> Result<(), CliError> {

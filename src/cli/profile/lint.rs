@@ -1,18 +1,20 @@
 //! `sla-planner profile lint`.
 
 use anyhow::Context as _;
-use clap::ValueEnum;
 use serde::Serialize;
 
 use super::Row;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::out::Format;
 use crate::cli::{files, say};
-use crate::profile::{EngineProfile, Finding, ProfileFiles, Severity, lint, lint_together};
+use crate::profile::{
+    EngineProfile, Finding, ProfileError, ProfileFiles, Severity, lint, lint_together,
+};
 
 /// Tells what looks wrong in tables, where, how bad it is, and how to mend it.
 ///
 /// Ends with code 7 where a profile has an error: its answers would be wrong whatever is asked.
-/// Warnings and notes end with 0.
+/// Warnings and notes end with 0, a --row that a profile does not have with 2.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -31,15 +33,6 @@ Examples:
   sla-planner profile lint profiling_results
   sla-planner profile lint measured_llama-3.1-8b-fp8_h200_vllm_tp1
   sla-planner profile lint sweeps/tp1 sweeps/tp2 sweeps/tp4 --format json";
-
-/// Form of the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people.
-    Text,
-    /// One JSON object.
-    Json,
-}
 
 /// One finding with its place.
 #[derive(Debug, Serialize)]
@@ -75,7 +68,12 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         for (label, files) in rows(name, files, &args.row, &mut answer) {
             answer.profiles += 1;
             match EngineProfile::from_files(&files) {
-                Err(error) => answer.findings.push(Told::unreadable(&label, &error.to_string())),
+                // That is no fault of the profile.
+                Err(error) if error.is_of_choice() && !args.row.keys.is_empty() => {
+                    return Err(CliError::new(Exit::BadInput, error)
+                        .hint("without --row every sweep of every profile is looked at"));
+                }
+                Err(error) => answer.findings.push(Told::unreadable(&label, &error)),
                 Ok(profile) => {
                     let found = lint(&profile);
                     answer.findings.extend(found.iter().map(|f| Told::of(&label, Some(&files), f)));
@@ -126,7 +124,7 @@ fn rows(
         Ok(rows) => rows,
         Err(error) => {
             answer.profiles += 1;
-            answer.findings.push(Told::unreadable(name, &error.to_string()));
+            answer.findings.push(Told::unreadable(name, &error));
             return Vec::new();
         }
     };
@@ -154,15 +152,15 @@ impl Told {
     }
 
     /// A profile that cannot be read: the message names its place, and how to mend it.
-    fn unreadable(profile: &str, error: &str) -> Self {
-        let (found, mend) = error.rsplit_once("; ").unwrap_or((error, "run the profiler again"));
+    fn unreadable(profile: &str, error: &ProfileError) -> Self {
+        let (found, mend) = error.found_and_mend();
         Self {
             severity: Severity::Error,
             profile: profile.to_owned(),
             file: None,
             field: None,
-            found: found.to_owned(),
-            mend: mend.to_owned(),
+            found,
+            mend: mend.unwrap_or_else(|| "run the profiler again".to_owned()),
         }
     }
 }

@@ -4,21 +4,21 @@ mod around;
 mod page;
 mod text;
 
-use clap::ValueEnum;
-
 use super::exit::CliError;
+use super::out::Format;
 use super::{records, say};
 use crate::record::Line;
 
 /// Explains a recorded decision: what was seen, what was planned for, what bound it, what was written.
 ///
-/// Without --line or --at it is the last decision of the file.
+/// Without --line or --at it is the last decision of the file. Ends with code 8 where that may be
+/// another one, since a line of the record cannot be read.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(flatten)]
     records: records::Wanted,
-    /// Form of the answer.
+    /// Form of the answer: for people, 80 columns wide, or the recorded line.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -29,15 +29,6 @@ Examples:
   sla-planner why --config planner.yaml --at 2026-11-29T13:15:00Z
   kubectl logs deploy/sla-planner | sla-planner why
   sla-planner simulate --record decisions.jsonl && sla-planner why --at 5m decisions.jsonl";
-
-/// Form of the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people, 80 columns wide.
-    Text,
-    /// The recorded line.
-    Json,
-}
 
 pub(super) fn main(args: &Args) -> Result<(), CliError> {
     let wanted = &args.records;
@@ -57,10 +48,15 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
     let record = match Line::read(&found.text) {
         Ok(Line::Tick(record)) => record,
         Ok(Line::Checkpoint(_)) => return Err(wanted.found_none(&lines)),
-        Err(error) => return Err(lines.at_line(found.number, &error.to_string())),
+        Err(error) => {
+            return Err(lines
+                .at_line(found.number, &error.to_string())
+                .hint("`--line` takes a decision before it"));
+        }
     };
     say(&match args.format {
         Format::Text => text::render(&record, &format!("{}:{}", lines.name, found.number)),
         Format::Json => found.text + "\n",
-    })
+    })?;
+    wanted.verdict(&lines)
 }
