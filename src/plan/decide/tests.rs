@@ -470,7 +470,7 @@ fn engines_without_a_profile_are_sized_by_what_is_full() {
     assert_eq!(b.counts, [8, 5], "memory is full");
     b.kv = None;
     b.tick(Seen::Load(30.0));
-    for _ in 0..12 {
+    for _ in 0..25 {
         let before = b.counts[0];
         b.tick(Seen::Load(30.0));
         assert!(b.counts[0] + 1 >= before, "one at a time");
