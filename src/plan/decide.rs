@@ -316,12 +316,9 @@ fn without_demand(input: &PlanInput<'_>, pool: &PoolInput<'_>, reason: &Reason) 
     let Some(current) = held.current else { return held };
     let arrive = input.observation.traffic.arrivals.known().is_some_and(|r| r.get() > 0.0);
     let inside = within(pool, current);
-    let none = Replicas::default();
-    let (target, reason) = if arrive && inside == none {
-        (within(pool, Replicas::new(1)), Reason::Wake)
-    } else {
-        (inside, Reason::IntoLimits)
-    };
+    let one = within(pool, Replicas::new(1));
+    let (target, reason) =
+        if arrive && inside < one { (one, Reason::Wake) } else { (inside, Reason::IntoLimits) };
     if target == current { held } else { PoolDecision { target: Some(target), reason, ..held } }
 }
 

@@ -512,6 +512,15 @@ fn growth_for_want_of_room_that_does_not_help_is_not_repeated() {
 }
 
 #[test]
+fn a_pool_that_may_have_none_does_not_wake() {
+    let mut b = Bench::new();
+    (b.min, b.max, b.counts) = (0, Some(0), [1, 1]);
+    assert_eq!(b.codes(Seen::Shapeless(3.0)), ["into_limits", "into_limits"]);
+    assert_eq!(b.counts, [0, 0]);
+    assert_ne!(b.codes(Seen::Shapeless(3.0))[0], "wake", "nothing could come of it");
+}
+
+#[test]
 fn a_promise_that_nothing_can_keep_holds_no_replica() {
     let mut b = Bench::new();
     (b.ttft, b.counts) = (10.0, [40, 1]);
