@@ -28,6 +28,18 @@ pub(super) fn keep_budget(
             }
         }
     }
+    // One more beside a replica that hangs takes no room from what is to serve.
+    for i in 0..pools.len() {
+        let Some((from, wanted)) = growth(&pools[i]) else { continue };
+        let sized = sizing.map(|s| within(&input.pools[i], s.pools[i].replicas));
+        let without = sized.filter(|n| n.get().saturating_add(1) == wanted.get() && *n >= from);
+        if let Some(without) = without.filter(|_| asked(input, &pools) > budget) {
+            pools[i].target = Some(without);
+            if without == from {
+                pools[i].reason = Reason::WaitsForRoom { wanted };
+            }
+        }
+    }
     for i in 0..pools.len() {
         let Some((from, wanted)) = growth(&pools[i]) else { continue };
         if asked(input, &pools) <= budget {

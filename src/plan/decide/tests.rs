@@ -30,6 +30,7 @@ struct Bench {
     gpus: [u32; 2],
     queued: Option<f64>,
     starts: Vec<ReplicaStart>,
+    starts_in: Role,
     stuck: Vec<StuckReplica>,
     measured: bool,
     kv: Option<f64>,
@@ -63,6 +64,7 @@ impl Bench {
             gpus: [1, 1],
             queued: None,
             starts: Vec::new(),
+            starts_in: Role::Prefill,
             stuck: Vec::new(),
             measured: true,
             kv: None,
@@ -107,7 +109,7 @@ impl Bench {
         }
         let pool = |role, n| {
             let mut value = PoolInventory::steady(n);
-            if role == Role::Prefill {
+            if role == self.starts_in {
                 (value.starts, value.stuck) = (self.starts.clone(), self.stuck.clone());
                 let starting = self.starts.iter().filter(|s| s.ready.is_none()).count();
                 value.starting = Replicas::new(u32::try_from(starting).unwrap());
@@ -427,6 +429,21 @@ fn a_replica_that_hangs_counts_for_nothing_and_one_more_is_asked_for_beside_it()
         b.tick(Seen::Load(30.0));
         assert_eq!(b.counts[0], prefill + replaced, "one for all that hang");
     }
+}
+
+#[test]
+fn one_more_beside_a_replica_that_hangs_takes_no_room_from_what_is_to_serve() {
+    let mut free = Bench::new();
+    free.tick(Seen::Load(30.0));
+    let [prefill, decode] = free.counts;
+    let mut b = Bench::new();
+    // Just enough for what is to serve; prefill has none yet, and a decode replica hangs.
+    (b.budget, b.min, b.counts) = (Some(Gpus::new(prefill + decode)), 0, [0, decode]);
+    (b.starts_in, b.starts) = (Role::Decode, vec![start("hangs", b.now.minus(20 * STEP), None)]);
+    b.tick(Seen::Load(30.0));
+    assert_eq!(b.counts, [prefill, decode]);
+    assert_eq!(b.codes(Seen::Load(30.0))[1], "waits_for_room");
+    assert_eq!(b.counts, [prefill, decode]);
 }
 
 #[test]
