@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 
 use super::exit::{CliError, Exit};
+use super::stock::{self, Said};
 use crate::profile::{EngineProfile, FILE_NAMES, ProfileFile, ProfileFiles, library};
 use crate::spec::{Config, Defaults};
 use crate::trace::{Reader, TraceError};
@@ -37,11 +38,54 @@ pub(super) fn defaults() -> Result<Defaults, CliError> {
     })
 }
 
-/// Reads and validates a configuration file.
+/// What the environment says of a start by the options or the keys of Dynamo's planner.
+#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
+fn stock_environment() -> stock::Environment {
+    let var = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let said = [
+        ("PROMETHEUS_TOKEN", "metric_pulling_prometheus_token"),
+        ("PROMETHEUS_TOKEN_FILE", "metric_pulling_prometheus_token_file"),
+        ("PROMETHEUS_SSL_VERIFY", "metric_pulling_prometheus_ssl_verify"),
+        ("PROMETHEUS_CA_BUNDLE", "metric_pulling_prometheus_ca_bundle"),
+        ("PROMETHEUS_EXTRA_QUERY_PARAMS", "metric_pulling_prometheus_extra_query_params"),
+    ];
+    let said = said.into_iter().filter_map(|(name, key)| {
+        Some(Said { key: key.to_owned(), shown: name.to_owned(), value: var(name)?.into() })
+    });
+    stock::Environment {
+        said: said.collect(),
+        has_prometheus: var("PROMETHEUS_ENDPOINT").is_some(),
+        has_profile: Path::new(stock::PROFILE_DIR).is_dir(),
+    }
+}
+
+/// Reads and validates a configuration: a file, or the text itself where it begins with `{`. One that
+/// was written for Dynamo's planner 1.x is translated, and what must be told of that goes to
+/// standard error.
 pub(super) fn config(path: &Path) -> Result<Config, CliError> {
-    let text = text(path)?;
-    crate::spec::load(&text, &path.display().to_string(), &defaults()?)
-        .map_err(|e| CliError::new(Exit::BadInput, e))
+    let inline = path.to_str().filter(|text| text.trim_start().starts_with('{'));
+    let (text, origin) = match inline {
+        Some(text) => (text.to_owned(), "--config".to_owned()),
+        None => (text(path)?, path.display().to_string()),
+    };
+    match stock::of_text(&text) {
+        Some(said) => stock_config(&said, &origin),
+        None => ours(&text, &origin),
+    }
+}
+
+/// The configuration that was said in the words of Dynamo's planner.
+pub(super) fn stock_config(said: &[Said], origin: &str) -> Result<Config, CliError> {
+    let stock::Translated { text, notes } = stock::translate(said, &stock_environment())
+        .map_err(|e| CliError { error: anyhow!("{origin}: {}", e.error), ..e })?;
+    for note in notes {
+        super::talk(&format!("note: {origin}: {note}"));
+    }
+    ours(&text, origin)
+}
+
+fn ours(text: &str, origin: &str) -> Result<Config, CliError> {
+    crate::spec::load(text, origin, &defaults()?).map_err(|e| CliError::new(Exit::BadInput, e))
 }
 
 /// Loads a profile by directory, file, or the name of a shipped one.

@@ -25,6 +25,7 @@ mod records;
 mod replay;
 mod run;
 mod simulate;
+mod stock;
 mod tally;
 mod traces;
 mod validate;
@@ -64,7 +65,7 @@ enum Command {
     /// Answers JSON lines with scaling decisions, for any simulator or controller.
     Decide(decide::Args),
     /// Plans for one DynamoGraphDeployment and scales it.
-    Run(run::Args),
+    Run(Box<run::Args>),
     /// Explains a recorded decision.
     Why(why::Args),
     /// Decides again what was recorded, and compares byte for byte.

@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 use super::exit::{CliError, Exit};
 use super::files;
 use super::needs::{self, Need};
+use super::stock::Flags;
 use crate::profile::{EngineProfile, library};
 use crate::prometheus::Endpoint;
 use crate::run::{RunError, Setup, Warmup};
@@ -19,9 +20,12 @@ use crate::trace::windows;
 /// Plans for one DynamoGraphDeployment and scales it, until SIGTERM.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The configuration file.
+    /// The configuration: a file, or the text itself as JSON; that of Dynamo's planner 1.x will do.
+    /// Without it, what NVIDIA's operator tells a planner pod is enough.
     #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    stock: Flags,
     /// Only says what it would write (as `mode: advise` in the file).
     #[arg(long)]
     advise: bool,
@@ -33,8 +37,14 @@ pub(super) struct Args {
     log: String,
 }
 
+/// Where a configuration comes from that no file holds.
+const ORIGIN: &str = "the command line";
+
 pub(super) fn main(args: &Args) -> Result<(), CliError> {
-    let mut config = files::config(&args.config)?;
+    let mut config = match &args.config {
+        Some(path) => files::config(path)?,
+        None => files::stock_config(&args.stock.said(), ORIGIN)?,
+    };
     if args.advise {
         config.mode = Mode::Advise;
     }
@@ -63,7 +73,8 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
 
 /// What `run` needs beyond a valid configuration.
 fn setup(config: Config, args: &Args) -> Result<Setup, CliError> {
-    let file = args.config.display();
+    let file =
+        args.config.as_ref().map_or_else(|| ORIGIN.into(), |path| path.display().to_string());
     let short_of = |need: &Need| {
         CliError::bad_input(format!("{file}: `run` needs {}", need.what)).hint(need.how.clone())
     };

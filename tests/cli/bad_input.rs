@@ -167,7 +167,8 @@ fn flags_are_checked_before_anything_is_read() {
     predict(&["--compat", "dynamo-2"]).refused(2, &["dynamo-2", "possible values: dynamo-0.9"]);
     predict(&["--compat", "dynamo-0.9", "--aggregated"]).refused(2, &["dynamo-0.9", "hint:"]);
     predict(&["--max-gpu-budget", "0"]).refused(2, &["--max-gpu-budget", "0"]);
-    planner(&["run"]).refused(2, &["--config <FILE>"]);
+    planner(&["run"])
+        .refused(2, &["the command line: `run` needs a DGD", "DYN_PARENT_DGD_K8S_NAME"]);
     planner(&["predikt"]).refused(2, &["predikt", "predict"]);
 }
 

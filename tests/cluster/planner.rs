@@ -4,6 +4,7 @@
 //! [`scene`] is the deployment and the planner beside it; the other files are tests of what it does
 //! with the load, with faults, and with the rights it has, and of how it ends.
 
+mod drop_in;
 mod ending;
 mod faults;
 mod load;

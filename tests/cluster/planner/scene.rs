@@ -19,7 +19,7 @@ pub(super) const SOON: Duration = Duration::from_secs(120);
 /// How long a pod takes to be ready.
 pub(super) const START_UP: Duration = Duration::from_secs(3);
 
-const MODEL: &str = "Meta/Llama-3.1-8B";
+pub(super) const MODEL: &str = "Meta/Llama-3.1-8B";
 
 /// Enough for several engines of both pools, by the shipped profile and the targets below.
 pub(super) const HIGH: Load = Load { rps: 60.0, isl: 3000.0, osl: 300.0, ttft: 0.05, itl: 0.003 };
@@ -172,6 +172,30 @@ impl Scene {
             Path::new(env!("CARGO_BIN_EXE_sla-planner")),
             ["run", "--config", &config.display().to_string()],
             &[("KUBECONFIG", &kubeconfig.display().to_string())],
+        )
+    }
+
+    /// Starts the planner as NVIDIA's operator starts one: with the arguments of a manifest, and with
+    /// the environment that it gives the pod of a planner (kubernetes.md 6.2).
+    pub(super) fn start_stock(&self, user: &User, args: &[&str]) -> Guarded {
+        let dynamo_namespace = format!("{}-{DGD}", self.ns.name());
+        let url = self.prometheus.url();
+        let kubeconfig = user.kubeconfig().display().to_string();
+        Guarded::start(
+            &format!("planner-{}", self.ns.name()),
+            &self.ns.bench().ready().logs,
+            Path::new(env!("CARGO_BIN_EXE_sla-planner")),
+            std::iter::once("run").chain(args.iter().copied()),
+            &[
+                ("KUBECONFIG", &kubeconfig),
+                ("DYN_NAMESPACE", &dynamo_namespace),
+                ("DYN_COMPONENT", "planner"),
+                ("DYN_PARENT_DGD_K8S_NAME", DGD),
+                ("DYN_PARENT_DGD_K8S_NAMESPACE", self.ns.name()),
+                ("POD_NAMESPACE", self.ns.name()),
+                ("PROMETHEUS_ENDPOINT", &url),
+                ("PLANNER_PROMETHEUS_PORT", "0"),
+            ],
         )
     }
 
