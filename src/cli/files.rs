@@ -48,6 +48,10 @@ fn stock_environment() -> stock::Environment {
         ("PROMETHEUS_SSL_VERIFY", "metric_pulling_prometheus_ssl_verify"),
         ("PROMETHEUS_CA_BUNDLE", "metric_pulling_prometheus_ca_bundle"),
         ("PROMETHEUS_EXTRA_QUERY_PARAMS", "metric_pulling_prometheus_extra_query_params"),
+        (
+            "DYN_PLANNER_PROMETHEUS_REQUEST_TIMEOUT_SECONDS",
+            "metric_pulling_prometheus_request_timeout_seconds",
+        ),
     ];
     let said = said.into_iter().filter_map(|(name, key)| {
         Some(Said { key: key.to_owned(), shown: name.to_owned(), value: var(name)?.into() })
@@ -63,10 +67,9 @@ fn stock_environment() -> stock::Environment {
 /// was written for Dynamo's planner 1.x is translated, and what must be told of that goes to
 /// standard error.
 pub(super) fn config(path: &Path) -> Result<Config, CliError> {
-    let inline = path.to_str().filter(|text| text.trim_start().starts_with('{'));
-    let (text, origin) = match inline {
-        Some(text) => (text.to_owned(), "--config".to_owned()),
-        None => (text(path)?, path.display().to_string()),
+    let (text, origin) = match inline(path) {
+        Some(text) => (text.to_owned(), origin(path)),
+        None => (text(path)?, origin(path)),
     };
     match stock::of_text(&text) {
         Some(said) => stock_config(&said, &origin),
@@ -74,14 +77,30 @@ pub(super) fn config(path: &Path) -> Result<Config, CliError> {
     }
 }
 
+/// The text itself, where a configuration is given in place of a file.
+fn inline(path: &Path) -> Option<&str> {
+    path.to_str().filter(|text| text.trim_start().starts_with('{'))
+}
+
+/// How a configuration is called in messages: a text may hold a secret.
+pub(super) fn origin(path: &Path) -> String {
+    inline(path).map_or_else(|| path.display().to_string(), |_| "--config".to_owned())
+}
+
 /// The configuration that was said in the words of Dynamo's planner.
 pub(super) fn stock_config(said: &[Said], origin: &str) -> Result<Config, CliError> {
-    let stock::Translated { text, notes } = stock::translate(said, &stock_environment())
+    let stock::Translated { text, token, notes } = stock::translate(said, &stock_environment())
         .map_err(|e| CliError { error: anyhow!("{origin}: {}", e.error), ..e })?;
     for note in notes {
         super::talk(&format!("note: {origin}: {note}"));
     }
-    ours(&text, origin)
+    let mut config = ours(&text, origin)?;
+    if let Some(prometheus) = &mut config.prometheus
+        && token.is_some()
+    {
+        prometheus.bearer_token = token;
+    }
+    Ok(config)
 }
 
 fn ours(text: &str, origin: &str) -> Result<Config, CliError> {

@@ -96,7 +96,7 @@ impl Wanted {
                 if record == "-" {
                     return Err(CliError::bad_input(format!(
                         "{}: its records go to standard output",
-                        config.display()
+                        files::origin(config)
                     ))
                     .hint(
                         "hand them in, as in `kubectl logs POD | sla-planner why`, or give a file \

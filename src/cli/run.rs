@@ -73,8 +73,7 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
 
 /// What `run` needs beyond a valid configuration.
 fn setup(config: Config, args: &Args) -> Result<Setup, CliError> {
-    let file =
-        args.config.as_ref().map_or_else(|| ORIGIN.into(), |path| path.display().to_string());
+    let file = args.config.as_deref().map_or_else(|| ORIGIN.to_owned(), files::origin);
     let short_of = |need: &Need| {
         CliError::bad_input(format!("{file}: `run` needs {}", need.what)).hint(need.how.clone())
     };

@@ -121,8 +121,8 @@ metrics! {
     CORRECTION = Gauge "sla_planner_profile_correction_ratio" [DEPLOYMENT, "work"]
         "What engines take over what their profile says (prefill, decode)";
     REGRET = Gauge "sla_planner_regret_ratio" [DEPLOYMENT, "work"]
-        "What was asked for cost so much more than the best fixed fleet of the last hours would have \
-         (prefill, decode), late requests at their price included; below 0 it cost less";
+        "What the forecast asked for cost so much more than the best fixed fleet of the last hours \
+         would have (prefill, decode), late requests at their price included; below 0 it cost less";
 
     COMPAT_PREFILL = Gauge "dynamo_planner_num_prefill_replicas" [DEPLOYMENT]
         "Ready prefill replicas (name of Dynamo's planner)";

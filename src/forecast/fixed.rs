@@ -2,8 +2,9 @@
 //!
 //! Whoever scales must at least not do worse than the best count that somebody could have left
 //! standing. So fleets of fixed levels serve what comes, by the same account as the rules
-//! ([`standing`](super::standing)), and so does what was really asked for. The difference of the two
-//! scores is the rolling regret.
+//! ([`standing`](super::standing)), and so does the level that was followed: what the forecast asked
+//! for, before limits, backlogs and whole fleets had their say. The difference of the two scores is
+//! the rolling regret.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,9 +26,9 @@ pub(super) struct Fixed {
     /// The power of [`STEP`] that the first account stands for.
     lowest: i32,
     accounts: Vec<Account>,
-    /// What was asked for.
+    /// The levels that were followed.
     pub(super) followed: Account,
-    /// Seconds for which it is known what was asked for, decayed.
+    /// Seconds for which it is known which they were, decayed.
     pub(super) seconds: f64,
 }
 
@@ -77,6 +78,8 @@ impl Fixed {
         if let Some((held, paid)) = held {
             self.seconds += came.seconds;
             self.followed.serve(came, held, paid);
+        } else {
+            self.followed.forget(came.keep);
         }
     }
 

@@ -70,6 +70,12 @@ pub(super) struct Came {
 }
 
 impl Account {
+    /// Lets what was counted weigh less, where nobody knows what was held.
+    pub(super) fn forget(&mut self, keep: f64) {
+        self.late *= keep;
+        self.cost *= keep;
+    }
+
     /// Serves what came with this capacity, while `paid` is asked for.
     pub(super) fn serve(&mut self, came: &Came, capacity: f64, paid: f64) {
         let before = self.backlog;

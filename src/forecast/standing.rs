@@ -52,6 +52,9 @@ const PRIOR_SECONDS: f64 = 900.0;
 /// docs/results.md.
 const PRIOR_LATE: f64 = 0.5;
 
+/// The share of the time of which it must be known what was followed for a regret to be told.
+const KNOWN: f64 = 0.5;
+
 /// A fixed fleet begins as this many times as dear as the best rule was elsewhere: it is followed on
 /// experience only. At 1 it was followed too soon (98.6 % good at 0.98 times the GPU-hours of the best
 /// static fleets on D1 to D8 of docs/results.md), at this 98.8 at 0.97, without fixed fleets 98.75 at
@@ -262,11 +265,13 @@ impl Rules {
 
     /// What was followed beside the fixed fleet that would have cost least.
     pub(super) fn regret(&self, price: f64) -> Option<Regret> {
-        // What was asked for before somebody noted it is not known.
-        if self.fixed.seconds < 0.9 * self.seconds {
+        // What was followed before somebody noted it is not known: of the rest it is all.
+        let known = self.fixed.seconds / self.seconds;
+        if !(known >= KNOWN) {
             return None;
         }
         let (cost, followed_late) = self.was(&self.fixed.followed)?;
+        let (cost, followed_late) = (cost / known, followed_late / known);
         let scored = self.fixed.all().filter_map(|(level, account)| {
             let (cost, late) = self.was(account)?;
             Some((level, cost, late, cost + price * late))
@@ -507,6 +512,16 @@ mod tests {
         rules.standing(PRICE).unwrap()
     }
 
+    /// What is held after so many hours of a load.
+    fn after_hours(hours: u32, load: impl Fn(f64) -> f64) -> Standing {
+        let mut rules = Rules::default();
+        for i in 0..hours * 360 {
+            let at = Timestamp::from_millis(i64::from(i) * 10_000);
+            rules.learn(at, TICK, 1000.0 * load(f64::from(i) * 10.0), 10.0, LEAD);
+        }
+        rules.standing(PRICE).unwrap()
+    }
+
     #[test]
     fn what_was_followed_is_held_against_the_best_fixed_fleet() {
         let wave = |t: f64| 6.0 - 4.0 * (t / 3600.0 * std::f64::consts::TAU).cos();
@@ -528,6 +543,19 @@ mod tests {
     }
 
     #[test]
+    fn a_regret_is_of_the_time_of_which_it_is_known_what_was_followed() {
+        let mut rules = learnt(|_| 10.0);
+        for i in 720..1440_u32 {
+            let at = Timestamp::from_millis(i64::from(i) * 10_000);
+            rules.learn(at, TICK, 10_000.0, 10.0, LEAD);
+            rules.follow(20_000.0);
+        }
+        let regret = rules.standing(PRICE).unwrap().regret.unwrap();
+        let twice = followed(|_| 10.0, |_| 20_000.0).regret.unwrap();
+        assert!((regret.regret - twice.regret).abs() < 0.02, "{regret:?} {twice:?}");
+    }
+
+    #[test]
     fn a_fixed_fleet_is_followed_where_no_rule_does_better() {
         // A peak that comes once an hour and a half, longer ago than any rule remembers, and is gone
         // before a replica could start.
@@ -535,6 +563,10 @@ mod tests {
         let standing = followed(spikes, |s| s.high);
         let regret = standing.regret.unwrap();
         assert!(regret.regret < 0.1, "not worse than the best fixed fleet: {standing:?}");
+        let days: Vec<bool> = (1..=6).map(|hours| after_hours(hours, spikes).fixed).collect();
+        assert!(days.contains(&true), "it is followed itself: {days:?}");
+        let wave = |t: f64| 6.0 - 4.0 * (t / 3600.0 * std::f64::consts::TAU).cos();
+        assert!(!after_hours(4, wave).fixed, "a slow wave is worth following");
         let flat = followed(|_| 10.0, |s| s.high);
         assert!(flat.regret.unwrap().regret < 0.1, "{flat:?}");
     }

@@ -158,8 +158,8 @@ impl Reason {
             "saturation",
             "The model of the engines is not trusted: latencies and KV memory decide.",
             "Give the pool a profile of its own (`pools.*.profile`), or measure it anew: what is \
-             seen differs from the one in use by more than a factor of two. Without a profile it \
-             ends after some minutes of traffic.",
+             seen differs from the one in use by more than a factor of two, and it stays so until that \
+             is below 1.7. Without a profile it ends after some minutes of traffic.",
         ),
         (
             "drain_backlog",

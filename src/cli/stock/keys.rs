@@ -164,12 +164,15 @@ pub(super) fn unknown(shown: &str) -> CliError {
 
 /// The error of a value that cannot be.
 pub(super) fn wrong(shown: &str, expected: &str, found: &Value) -> CliError {
+    // What may hold a secret is not repeated.
+    if ["token", "TOKEN", "params", "PARAMS"].iter().any(|part| shown.contains(part)) {
+        return CliError::bad_input(format!("`{shown}`: expected {expected}"));
+    }
     let found = found.as_str().map_or_else(|| found.to_string(), ToOwned::to_owned);
     CliError::bad_input(format!("`{shown}`: expected {expected}, found `{found}`"))
 }
 
-/// Query parameters as a mapping of texts: of a mapping, or of `key=value` pairs with `&` or `,`
-/// between them.
+/// Query parameters as a mapping of texts: of a mapping, or of `key=value` pairs with `&` between them.
 pub(super) fn params(value: &Value) -> Option<BTreeMap<String, String>> {
     if let Some(map) = value.as_object() {
         let text = |v: &Value| match v.as_str() {
@@ -182,7 +185,7 @@ pub(super) fn params(value: &Value) -> Option<BTreeMap<String, String>> {
     if said.trim_start().starts_with('{') {
         return params(&serde_json::from_str(said).ok()?);
     }
-    said.split(['&', ','])
+    said.split('&')
         .filter(|pair| !pair.trim().is_empty())
         .map(|pair| pair.split_once('=').map(|(k, v)| (k.trim().into(), v.trim().into())))
         .collect()

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::exit::CliError;
+use crate::spec::Secret;
 use keys::Key;
 
 pub(super) use flags::Flags;
@@ -30,8 +31,10 @@ pub(super) struct Said {
 /// A configuration of ours with what is to be told about it.
 #[derive(Clone, Debug)]
 pub(super) struct Translated {
-    /// In JSON, which is YAML.
+    /// In JSON, which is YAML. No secret is in it: messages show lines of it.
     pub(super) text: String,
+    /// The token for Prometheus.
+    pub(super) token: Option<Secret>,
     pub(super) notes: Vec<String>,
 }
 
@@ -57,6 +60,9 @@ pub(super) const PROFILE_DIR: &str = "profiling_results";
 /// Dynamo's default budget (dynamo-planner.md 1.2).
 const BUDGET: i64 = 8;
 
+/// Dynamo's default of `load_adjustment_interval_seconds` (dynamo-planner.md 2.3).
+const LOAD_INTERVAL: f64 = 5.0;
+
 /// The largest count that is taken.
 const MOST_COUNT: i64 = u32::MAX as i64;
 
@@ -78,7 +84,8 @@ pub(super) fn of_text(text: &str) -> Option<Vec<Said>> {
 }
 
 /// Keys that only our configurations have.
-const OURS: [&str; 9] = [
+const OURS: [&str; 10] = [
+    "metrics_port",
     "sla",
     "pools",
     "intervals",
@@ -100,33 +107,53 @@ const MODES: [&str; 4] = ["disagg", "prefill", "decode", "agg"];
 /// else here; the first of them, by the name that its user wrote.
 pub(super) fn translate(said: &[Said], around: &Environment) -> Result<Translated, CliError> {
     let mut all = BTreeMap::new();
-    for one in around.said.iter().chain(said) {
-        let key = Key::of(&one.key).ok_or_else(|| keys::unknown(&one.shown))?;
-        all.insert(key, one);
+    for source in [&around.said[..], said] {
+        let mut here: BTreeMap<Key, &Said> = BTreeMap::new();
+        for one in source {
+            let key = Key::of(&one.key).ok_or_else(|| keys::unknown(&one.shown))?;
+            // A key without a value is not set, as there.
+            if one.value.is_null() {
+                continue;
+            }
+            if let Some(other) = here.insert(key, one) {
+                return Err(CliError::bad_input(format!(
+                    "`{}` and `{}` are two names of one thing: give one of them",
+                    other.shown, one.shown
+                )));
+            }
+        }
+        all.extend(here);
     }
-    let mut out = Builder { all, config: Map::new(), notes: Vec::new() };
+    // A token that was said is not outdone by a file that the environment names.
+    if all.get(&Key::PrometheusToken).is_some_and(|token| said.iter().any(|s| s.key == token.key)) {
+        let file = all.get(&Key::PrometheusTokenFile);
+        if file.is_some_and(|file| !said.iter().any(|s| s.key == file.key)) {
+            all.remove(&Key::PrometheusTokenFile);
+        }
+    }
+    let mut out = Builder { all, config: Map::new(), token: None, notes: Vec::new() };
     out.surroundings()?;
-    out.promise()?;
+    let other_aim = out.promise()?;
     out.pools(around)?;
-    out.loop_()?;
+    out.loops(other_aim)?;
     out.prometheus(around)?;
     out.name_the_rest();
     let text = serde_json::to_string_pretty(&Value::Object(out.config))
         .map_err(|e| CliError::bad_input(e.to_string()))?;
-    Ok(Translated { text, notes: out.notes })
+    Ok(Translated { text, token: out.token, notes: out.notes })
 }
 
 struct Builder<'a> {
     /// What is not dealt with yet.
     all: BTreeMap<Key, &'a Said>,
     config: Map<String, Value>,
+    token: Option<Secret>,
     notes: Vec<String>,
 }
 
 impl Builder<'_> {
     fn take(&mut self, key: Key) -> Option<Said> {
-        // A key without a value is not set, as there.
-        self.all.remove(&key).filter(|said| !said.value.is_null()).cloned()
+        self.all.remove(&key).cloned()
     }
 
     fn text(&mut self, key: Key) -> Result<Option<(String, String)>, CliError> {
@@ -138,17 +165,16 @@ impl Builder<'_> {
         }
     }
 
-    fn number(&mut self, key: Key, least: f64) -> Result<Option<f64>, CliError> {
+    /// A number above 0.
+    fn number(&mut self, key: Key) -> Result<Option<f64>, CliError> {
         let Some(said) = self.take(key) else { return Ok(None) };
         let number = match said.value.as_str() {
             Some(text) => text.trim().parse().ok(),
             None => said.value.as_f64(),
         };
-        match number.filter(|x: &f64| x.is_finite() && *x >= least) {
+        match number.filter(|x: &f64| x.is_finite() && *x > 0.0) {
             Some(x) => Ok(Some(x)),
-            None => {
-                Err(keys::wrong(&said.shown, &format!("a number of at least {least}"), &said.value))
-            }
+            None => Err(keys::wrong(&said.shown, "a number above 0", &said.value)),
         }
     }
 
@@ -215,9 +241,10 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn promise(&mut self) -> Result<(), CliError> {
+    /// What is promised, and whether another aim was stated than that.
+    fn promise(&mut self) -> Result<bool, CliError> {
         for (key, ours) in [(Key::TtftMs, "ttft"), (Key::ItlMs, "itl")] {
-            if let Some(ms) = self.number(key, f64::MIN_POSITIVE)? {
+            if let Some(ms) = self.number(key)? {
                 self.set(["sla", ours], json!(format!("{ms}ms")));
             }
         }
@@ -229,8 +256,9 @@ impl Builder<'_> {
                 "optimization_target `{target}` has no counterpart: the promise on TTFT and ITL is \
                  what is planned for"
             ));
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 
     fn pools(&mut self, around: &Environment) -> Result<(), CliError> {
@@ -252,7 +280,6 @@ impl Builder<'_> {
             None => around.has_profile.then(|| PROFILE_DIR.to_owned()),
         };
         for role in roles {
-            self.set(["pools", role], json!({}));
             // The engines of an aggregated fleet are those that decode.
             let stands_for = if *role == "aggregated" { "decode" } else { role };
             let (_, min, gpus) =
@@ -265,6 +292,15 @@ impl Builder<'_> {
             ];
             let pool = pool.into_iter().filter_map(|(k, v)| Some((k.to_owned(), v?))).collect();
             self.set(["pools", role], Value::Object(pool));
+        }
+        for (role, min, gpus) in own {
+            let stands_for = if mode == "agg" { "decode" } else { mode };
+            let idle = mode != "disagg" && role != stands_for;
+            if idle && (min.is_some() || gpus.is_some()) {
+                self.notes.push(format!(
+                    "mode `{mode}` has no {role} pool: what was said of one is left out"
+                ));
+            }
         }
         let budget = self.count(Key::MaxGpuBudget, -1)?;
         if budget.is_none() {
@@ -281,11 +317,12 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn loop_(&mut self) -> Result<(), CliError> {
-        let slow = self.number(Key::ThroughputInterval, f64::MIN_POSITIVE)?;
-        let fast = self.number(Key::LoadInterval, f64::MIN_POSITIVE)?;
-        let by_throughput = self.flag(Key::EnableThroughput)?.unwrap_or(true);
-        let by_load = self.flag(Key::EnableLoad)?.unwrap_or(false);
+    /// How often to look. With another aim than the promise Dynamo's planner follows the load alone.
+    fn loops(&mut self, other_aim: bool) -> Result<(), CliError> {
+        let slow = self.number(Key::ThroughputInterval)?;
+        let fast = self.number(Key::LoadInterval)?;
+        let by_throughput = self.flag(Key::EnableThroughput)?.unwrap_or(true) && !other_aim;
+        let by_load = self.flag(Key::EnableLoad)?.unwrap_or(false) || other_aim;
         if !by_throughput && !by_load {
             return Err(CliError::bad_input(
                 "enable_throughput_scaling and enable_load_scaling are both false: nothing would be \
@@ -294,8 +331,9 @@ impl Builder<'_> {
             .hint("set one of them to true, or `advisory: true` to only advise"));
         }
         // One loop does both, so that it looks as often as the faster one would.
-        let interval = if by_load { fast } else { slow };
-        if let Some(seconds) = interval {
+        let fast = by_load.then(|| fast.unwrap_or(LOAD_INTERVAL));
+        let slow = slow.filter(|_| by_throughput);
+        if let Some(seconds) = fast.into_iter().chain(slow).reduce(f64::min) {
             self.set(["intervals", "adjustment"], json!(format!("{seconds}s")));
         }
         if let Some(name) =
@@ -326,20 +364,19 @@ impl Builder<'_> {
             // A file is read anew for each request, so that it outlives a token.
             Some((_, file)) => self.set(["prometheus", "token_file"], json!(file)),
             None => {
-                if let Some((_, token)) = token {
-                    self.set(["prometheus", "bearer_token"], json!(token));
-                }
+                self.token = token.map(|(_, token)| Secret::new(token));
             }
         }
         if let Some((_, file)) = self.text(Key::PrometheusCa)? {
             self.set(["prometheus", "ca_file"], json!(file));
         }
+        let verify = self.all.get(&Key::PrometheusVerify).map(|said| said.shown.clone());
         if self.flag(Key::PrometheusVerify)? == Some(false) {
-            self.notes.push(
-                "PROMETHEUS_SSL_VERIFY=false has no counterpart: certificates are always verified; \
-                 PROMETHEUS_CA_BUNDLE names a file with the authority to trust"
-                    .to_owned(),
-            );
+            self.notes.push(format!(
+                "{} as false has no counterpart: certificates are always verified; \
+                 PROMETHEUS_CA_BUNDLE names a file with the authority to trust",
+                verify.unwrap_or_default()
+            ));
         }
         if let Some(said) = self.take(Key::PrometheusParams) {
             let params = keys::params(&said.value).ok_or_else(|| {
@@ -347,10 +384,14 @@ impl Builder<'_> {
             })?;
             self.set(["prometheus", "extra_query_params"], json!(params));
         }
-        if let Some(seconds) = self.number(Key::PrometheusTimeout, f64::MIN_POSITIVE)? {
+        if let Some(seconds) = self.number(Key::PrometheusTimeout)? {
             self.set(["prometheus", "timeout"], json!(format!("{seconds}s")));
         }
+        let shown = self.all.get(&Key::MetricsPort).copied().cloned();
         if let Some(port) = self.count(Key::MetricsPort, 0)? {
+            if let Some(said) = shown.filter(|_| port > i64::from(u16::MAX)) {
+                return Err(keys::wrong(&said.shown, "a port from 0 to 65535", &said.value));
+            }
             self.config.insert("metrics_port".to_owned(), json!(port));
         }
         Ok(())
@@ -359,7 +400,7 @@ impl Builder<'_> {
     /// What was said and has no counterpart.
     fn name_the_rest(&mut self) {
         for (key, said) in std::mem::take(&mut self.all) {
-            if said.value.is_null() || said.value == Value::Bool(false) {
+            if said.value == Value::Bool(false) {
                 continue;
             }
             let why = key.no_counterpart();

@@ -191,12 +191,12 @@ fn demand(record: &Record, page: &mut Page) {
             )
         };
         page.entry(what, &text);
-        if let Some(Regret { level, late, followed_late, regret, .. }) = regret {
+        if let Some(Regret { level, late, followed_late, capacity: _, regret }) = regret {
             let more = if *regret > 0.0 { "more" } else { "less" };
             page.entry(
                 "",
                 &format!(
-                    "What was asked for in the last hours cost {:.0} % {more} than the best fixed \
+                    "What this asked for in the last hours cost {:.0} % {more} than the best fixed \
                      fleet would have, one for {level:.0} tokens/s; {} and {} were late by the same \
                      account.",
                     100.0 * regret.abs(),

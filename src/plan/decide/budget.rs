@@ -31,7 +31,11 @@ pub(super) fn keep_budget(
     // One more beside a replica that hangs takes no room from what is to serve.
     for i in 0..pools.len() {
         let Some((from, wanted)) = growth(&pools[i]) else { continue };
-        let sized = sizing.map(|s| within(&input.pools[i], s.pools[i].replicas));
+        // What is full grows by itself, and has no more than that.
+        if matches!(pools[i].reason, Reason::Saturation { .. }) {
+            continue;
+        }
+        let sized = Some(to_serve(input, sizing, i));
         let without = sized.filter(|n| n.get().saturating_add(1) == wanted.get() && *n >= from);
         if let Some(without) = without.filter(|_| asked(input, &pools) > budget) {
             pools[i].target = Some(without);
@@ -64,6 +68,12 @@ fn growth(pool: &PoolDecision) -> Option<(Replicas, Replicas)> {
     pool.current.zip(pool.target).filter(|(from, to)| to > from)
 }
 
+/// The replicas of a pool that are to serve, by the sizing; without a load the fewest.
+fn to_serve(input: &PlanInput<'_>, sizing: Option<&Sizing>, i: usize) -> Replicas {
+    let pool = &input.pools[i];
+    sizing.map_or(pool.min, |s| within(pool, s.pools[i].replicas))
+}
+
 /// GPUs of what is asked for; a pool of which nothing is known counts as none.
 fn asked(input: &PlanInput<'_>, pools: &[PoolDecision]) -> Gpus {
     input.pools.iter().zip(pools).fold(Gpus::new(0), |sum, (p, d)| {
@@ -84,7 +94,7 @@ fn cut(
     let spare = |i: usize| {
         let pool = &input.pools[i];
         let n = pools[i].target.or(pools[i].current)?.get();
-        let wanted = sizing.map_or(pool.min, |s| within(pool, s.pools[i].replicas));
+        let wanted = to_serve(input, sizing, i);
         let beyond = |floor: Replicas| n.saturating_sub(floor.get());
         Some((n, beyond(wanted), beyond(pool.min)))
     };

@@ -447,6 +447,15 @@ fn one_more_beside_a_replica_that_hangs_takes_no_room_from_what_is_to_serve() {
 }
 
 #[test]
+fn nor_from_the_minimum_of_a_fleet_without_a_load() {
+    let mut b = Bench::new();
+    (b.budget, b.counts, b.starts_in) = (Some(Gpus::new(2)), [0, 1], Role::Decode);
+    b.starts = vec![start("hangs", b.now.minus(20 * STEP), None)];
+    b.tick(Seen::Load(0.0));
+    assert_eq!(b.counts, [1, 1]);
+}
+
+#[test]
 fn start_up_times_are_learned_from_the_replicas_that_were_seen_to_start() {
     let mut b = Bench::new();
     b.tick(Seen::Load(30.0));
