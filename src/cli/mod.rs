@@ -28,6 +28,7 @@ mod simulate;
 mod tally;
 mod traces;
 mod validate;
+mod webhook;
 mod why;
 
 use std::ffi::OsString;
@@ -65,6 +66,8 @@ enum Command {
     Decide(decide::Args),
     /// Plans for one DynamoGraphDeployment and scales it.
     Run(run::Args),
+    /// Serves the admission webhooks alone.
+    Webhook(webhook::Args),
     /// Explains a recorded decision.
     Why(why::Args),
     /// Decides again what was recorded, and compares byte for byte.
@@ -106,6 +109,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Demo(args) => demo::main(&args),
         Command::Decide(args) => decide::main(&args),
         Command::Run(args) => run::main(&args),
+        Command::Webhook(args) => webhook::main(&args),
         Command::Why(args) => why::main(&args),
         Command::Replay(args) => replay::main(&args),
         Command::Profile(args) => profile::main(&args),
