@@ -23,8 +23,10 @@ mod request;
 mod rules;
 mod server;
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests write files and look at the clock")]
 mod server_tests;
 mod tls;
+mod tree;
 
 pub use answer::{Answer, Denial, PatchStep};
 pub use request::{Operation, Request, RequestError};

@@ -4,6 +4,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
+use super::tree::Tree;
+
 /// `apiVersion` of the review that we speak.
 pub(super) const REVIEW_VERSION: &str = "admission.k8s.io/v1";
 /// `kind` of the review.
@@ -115,8 +117,8 @@ struct WireRequest {
     #[serde(default)]
     operation: String,
     user_info: Option<WireUser>,
-    object: Option<Value>,
-    old_object: Option<Value>,
+    object: Option<Tree>,
+    old_object: Option<Tree>,
 }
 
 #[derive(Default, Deserialize)]
@@ -178,8 +180,8 @@ impl Request {
             namespace: namespace.unwrap_or_default(),
             operation,
             user: user_info.and_then(|user| user.username).filter(|name| !name.is_empty()),
-            object,
-            old: old_object,
+            object: object.map(|tree| tree.0),
+            old: old_object.map(|tree| tree.0),
         })
     }
 }

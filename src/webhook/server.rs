@@ -29,8 +29,8 @@ use super::tls::Serving;
 /// only be refused later.
 pub const BODY_LIMIT: usize = 4 << 20;
 
-/// Bodies that may be on their way at once, together. Read as JSON they take some ten times that,
-/// so this is what bounds the memory: larger admits more at once, smaller makes bursts wait.
+/// Bodies that may be on their way at once, together: larger admits more at once, smaller makes bursts
+/// wait. What they become once read is bounded by itself, and by the threads that read them.
 const BODIES_AT_ONCE: usize = 4 * BODY_LIMIT;
 
 /// Connections at once. An API server holds some tens; beyond this the newest is closed, so that

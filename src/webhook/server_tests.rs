@@ -146,6 +146,7 @@ async fn what_is_no_review_gets_a_proper_error_and_the_server_lives() {
         "[".repeat(50_000),
         "]".repeat(50_000)
     );
+    let many = review(1).replace("{\"replicas\":1}", &format!("[{}0]", "0,".repeat(1 << 20)));
     let no_uid = review(1).replace("u-7", "");
     let no_version = review(1).replace("admission.k8s.io/v1", "admission.k8s.io/v1beta1");
     for (body, says) in [
@@ -153,6 +154,7 @@ async fn what_is_no_review_gets_a_proper_error_and_the_server_lives() {
         ("{\"kind\":", "EOF while parsing"),
         ("[]", "expected an AdmissionReview"),
         (deep.as_str(), "recursion limit exceeded"),
+        (many.as_str(), "the object has more than 100000 values"),
         (no_uid.as_str(), "request.uid: expected the identifier"),
         (no_version.as_str(), "found `admission.k8s.io/v1beta1`"),
     ] {

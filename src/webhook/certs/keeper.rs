@@ -1,6 +1,5 @@
 //! Keeps the Secret and the registration in step: reads, decides, writes, and serves what is there.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
@@ -15,6 +14,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::make::{Made, MakeError, make};
+use super::secret::{change, new_secret, stored_of};
 use super::state::{Plan, Step, Stored, decide, newest};
 use crate::api::names;
 use crate::units::Timestamp;
@@ -327,79 +327,4 @@ impl Keeper {
             }
         }
     }
-}
-
-fn stored_of(secret: &Secret) -> Stored {
-    let text = |key: &str| {
-        let bytes = secret.data.as_ref().and_then(|data| data.get(key));
-        bytes.map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned()).unwrap_or_default()
-    };
-    let annotations = secret.metadata.annotations.as_ref();
-    let note = |name: &str| annotations.and_then(|all| all.get(name));
-    let time = |name: &str| {
-        let at: jiff::Timestamp = note(name)?.parse().ok()?;
-        Some(Timestamp::from_millis(at.as_millisecond()))
-    };
-    let next = time(names::ANNOTATION_NEXT_NOT_AFTER);
-    Stored {
-        cert: text("tls.crt"),
-        key: text("tls.key"),
-        ca: text("ca.crt"),
-        not_after: time(names::ANNOTATION_NOT_AFTER),
-        names: note(names::ANNOTATION_NAMES).cloned().unwrap_or_default(),
-        next: next.map(|end| (text("next.crt"), text("next.key"), end)),
-    }
-}
-
-fn time_text(at: Timestamp) -> String {
-    // Whole seconds, as certificates have them.
-    let seconds = at.as_millis().div_euclid(1000);
-    jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX).to_string()
-}
-
-fn content(stored: &Stored) -> (BTreeMap<&'static str, Value>, BTreeMap<&'static str, Value>) {
-    let bytes = |text: &str| json!(ByteString(text.as_bytes().to_vec()));
-    let Stored { cert, key, ca, not_after, names, next } = stored;
-    let (next_cert, next_key, next_end) = match next {
-        Some((cert, key, end)) => (bytes(cert), bytes(key), json!(time_text(*end))),
-        None => (Value::Null, Value::Null, Value::Null),
-    };
-    let data = [
-        ("tls.crt", bytes(cert)),
-        ("tls.key", bytes(key)),
-        ("ca.crt", bytes(ca)),
-        ("next.crt", next_cert),
-        ("next.key", next_key),
-    ];
-    let notes = [
-        (names::ANNOTATION_NOT_AFTER, not_after.map_or(Value::Null, |end| json!(time_text(end)))),
-        (names::ANNOTATION_NAMES, json!(names)),
-        (names::ANNOTATION_NEXT_NOT_AFTER, next_end),
-    ];
-    (data.into(), notes.into())
-}
-
-fn new_secret(name: &str, stored: &Stored) -> Secret {
-    let (data, notes) = content(stored);
-    let data = data.into_iter().filter(|(_, value)| !value.is_null());
-    let notes = notes.into_iter().filter(|(_, value)| !value.is_null());
-    let secret = json!({
-        "metadata": {
-            "name": name,
-            "labels": {"app.kubernetes.io/managed-by": names::FIELD_MANAGER},
-            "annotations": notes.collect::<BTreeMap<_, _>>(),
-        },
-        "type": "kubernetes.io/tls",
-        "data": data.collect::<BTreeMap<_, _>>(),
-    });
-    serde_json::from_value(secret).expect("a Secret of constant shape")
-}
-
-/// The change of a Secret, refused where somebody else changed it since.
-fn change(found: &Secret, stored: &Stored) -> Value {
-    let (data, notes) = content(stored);
-    json!({
-        "metadata": {"resourceVersion": found.metadata.resource_version, "annotations": notes},
-        "data": data,
-    })
 }

@@ -16,6 +16,7 @@
 mod folder;
 mod keeper;
 mod make;
+mod secret;
 mod state;
 
 pub use folder::{Folder, FolderError};

@@ -57,7 +57,12 @@ pub fn decide(
 ) -> Step {
     let Some(stored) = stored else { return Step::Begin };
     let is_over = stored.not_after.is_some_and(|end| end <= now);
-    if is_over || Pair::from_pem(stored.cert.as_bytes(), stored.key.as_bytes()).is_err() {
+    // Without an authority nobody could trust the certificate: it is not one of ours.
+    let is_trusted = stored.ca.contains("BEGIN CERTIFICATE");
+    if is_over
+        || !is_trusted
+        || Pair::from_pem(stored.cert.as_bytes(), stored.key.as_bytes()).is_err()
+    {
         return Step::Begin;
     }
     if let Some((cert, key, end)) = &stored.next {
@@ -114,6 +119,8 @@ mod tests {
         assert_eq!(at(&empty, Duration::ZERO), Step::Begin);
         let other_key = Stored { key: stored().key, ..stored() };
         assert_eq!(at(&other_key, Duration::ZERO), Step::Begin);
+        let no_authority = Stored { ca: String::new(), ..stored() };
+        assert_eq!(at(&no_authority, Duration::ZERO), Step::Begin);
         assert_eq!(at(&stored(), HOUR * 9), Step::Begin, "it has ended");
     }
 

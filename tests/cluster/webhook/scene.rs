@@ -98,7 +98,7 @@ impl<'a> Hooks<'a> {
     /// Stops to serve.
     pub(super) async fn stop(&mut self) {
         if let Some((stop, task)) = self.running.take() {
-            drop(stop.send(()));
+            stop.send(()).expect("the server still runs");
             task.await.expect("the server ends");
         }
     }
