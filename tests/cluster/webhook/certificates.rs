@@ -8,9 +8,10 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::api::Api;
 use serde_json::json;
+use sla_planner::spec::Certificate;
 use sla_planner::units::Timestamp;
-use sla_planner::webhook::Serving;
 use sla_planner::webhook::certs::Step;
+use sla_planner::webhook::{DOORS, Serving};
 
 use super::scene::{
     Hooks, SECRET, bundles, editor_rules, keeper, manifest, now, patch_as, register, registration,
@@ -220,4 +221,39 @@ async fn a_missing_right_is_named_and_nothing_is_changed() {
          [\"secrets\"], verbs: [\"create\"]} is missing"
     );
     assert!(!serving.is_set());
+}
+
+#[tokio::test]
+async fn the_manifest_is_taken_as_it_stands_and_names_what_the_process_serves() {
+    let ns = namespace("manifest").await;
+    // It may be there already, by another test.
+    drop(ns.kubectl(&["create", "namespace", "sla-planner"]).await);
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/base/webhook.yaml");
+    let apply = ["apply", "--server-side", "--dry-run=server", "-f", file];
+    let said = ns.bench().kubectl(&apply).await.success();
+    assert_eq!(said.lines().count(), manifest().len(), "{said}");
+
+    let config = sla_planner::spec::Defaults {
+        pod_namespace: Some("sla-planner".to_owned()),
+        ..sla_planner::spec::Defaults::default()
+    };
+    let config = sla_planner::spec::load("", "", &config).expect("the defaults").webhook;
+    let Certificate::Own { namespace, secret, registration, names, .. } = config.certificate else {
+        panic!("an own certificate")
+    };
+    assert_eq!(secret, SECRET);
+    for object in manifest() {
+        if object["kind"] == "Service" {
+            assert_eq!(object["spec"]["ports"][0]["targetPort"], config.port);
+        }
+        for webhook in object["webhooks"].as_array().into_iter().flatten() {
+            assert_eq!(object["metadata"]["name"], json!(registration));
+            let service = &webhook["clientConfig"]["service"];
+            let path = service["path"].as_str().expect("a path");
+            assert!(DOORS.iter().any(|(known, _)| *known == path), "{path}");
+            assert_eq!(service["namespace"], json!(namespace));
+            let name = service["name"].as_str().expect("a name");
+            assert!(names.contains(&format!("{name}.{namespace}.svc")), "{names:?}");
+        }
+    }
 }
