@@ -8,7 +8,7 @@
 //! [`profile`], [`observe`], [`forecast`], [`plan`], [`check`], [`trace`], [`sim`], [`backtest`],
 //! [`record`].
 //! Edge rooms come with the feature `cluster`: `api`, `prometheus`, `controllers`, `dashboard`,
-//! `cli`, `run`.
+//! `webhook`, `cli`, `run`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly"))]
 
 /// Writes formatted text behind a `String`, which cannot fail.
@@ -44,3 +44,5 @@ pub mod dashboard;
 pub mod prometheus;
 #[cfg(feature = "cluster")]
 pub mod run;
+#[cfg(feature = "cluster")]
+pub mod webhook;

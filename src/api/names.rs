@@ -46,6 +46,13 @@ pub const ANNOTATION_ENABLE_METRICS: &str = "nvidia.com/enable-metrics";
 /// CRD annotation by which Helm leaves a CRD in place when the chart is removed.
 pub const ANNOTATION_HELM_RESOURCE_POLICY: &str = "helm.sh/resource-policy";
 
+/// Annotation of the webhook's Secret: when its certificate ends.
+pub const ANNOTATION_NOT_AFTER: &str = "sla-planner/certificate-not-after";
+/// Annotation of the webhook's Secret: the names that its certificate is for.
+pub const ANNOTATION_NAMES: &str = "sla-planner/certificate-names";
+/// Annotation of the webhook's Secret: when the certificate that comes next ends.
+pub const ANNOTATION_NEXT_NOT_AFTER: &str = "sla-planner/next-certificate-not-after";
+
 /// Finalizer that Dynamo's operator puts on DGD and DGDR.
 pub const FINALIZER: &str = "nvidia.com/finalizer";
 

@@ -256,6 +256,7 @@ fn kind_of_form(form: &Value, sections: &[Section<'_>]) -> String {
             (None, _) => "whole number".to_owned(),
         },
         Some("number") => "number".to_owned(),
+        Some("array") => "list of texts".to_owned(),
         Some("object") => NAMES_TO_TEXT.to_owned(),
         // The only texts with a description of their own are durations and secrets.
         Some("string") => match form["description"].as_str() {

@@ -35,6 +35,7 @@ pub(super) fn defaults() -> Result<Defaults, CliError> {
         dynamo_namespace: var("DYN_NAMESPACE"),
         prometheus_url: var("PROMETHEUS_ENDPOINT"),
         metrics_port: port,
+        pod_namespace: var("POD_NAMESPACE"),
     })
 }
 

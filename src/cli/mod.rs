@@ -29,6 +29,7 @@ mod stock;
 mod tally;
 mod traces;
 mod validate;
+mod webhook;
 mod why;
 
 use std::ffi::OsString;
@@ -66,6 +67,8 @@ enum Command {
     Decide(decide::Args),
     /// Plans for one DynamoGraphDeployment and scales it.
     Run(Box<run::Args>),
+    /// Serves the admission webhooks alone.
+    Webhook(webhook::Args),
     /// Explains a recorded decision.
     Why(why::Args),
     /// Decides again what was recorded, and compares byte for byte.
@@ -107,6 +110,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Demo(args) => demo::main(&args),
         Command::Decide(args) => decide::main(&args),
         Command::Run(args) => run::main(&args),
+        Command::Webhook(args) => webhook::main(&args),
         Command::Why(args) => why::main(&args),
         Command::Replay(args) => replay::main(&args),
         Command::Profile(args) => profile::main(&args),

@@ -61,14 +61,17 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
     let ended = runtime.block_on(crate::run::run(setup));
     // A look-up of a name that hangs, or a file, must not hold up the end of the process.
     runtime.shutdown_background();
-    ended.map_err(|error| {
-        let exit = match &error {
-            RunError::Forbidden { .. } => Exit::Forbidden,
-            RunError::BadInput { .. } => Exit::BadInput,
-            RunError::Failed { .. } => Exit::Failed,
-        };
-        CliError::new(exit, error)
-    })
+    ended.map_err(ended_by)
+}
+
+/// The code of a run that ended by itself.
+pub(super) fn ended_by(error: RunError) -> CliError {
+    let exit = match &error {
+        RunError::Forbidden { .. } => Exit::Forbidden,
+        RunError::BadInput { .. } => Exit::BadInput,
+        RunError::Failed { .. } => Exit::Failed,
+    };
+    CliError::new(exit, error)
 }
 
 /// What `run` needs beyond a valid configuration.
@@ -137,7 +140,7 @@ pub(super) fn endpoint(source: &PrometheusSource) -> Endpoint {
 }
 
 /// Text on a terminal, JSON lines elsewhere; both on standard error.
-fn start_log(filter: &str) -> Result<(), CliError> {
+pub(super) fn start_log(filter: &str) -> Result<(), CliError> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|e| CliError::bad_input(format!("--log `{filter}`: {e}")))?;
     let builder = tracing_subscriber::fmt()

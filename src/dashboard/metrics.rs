@@ -18,6 +18,10 @@ use crate::units::{Gpus, Millis, PerSecond, Replicas, Share, Timestamp, Tokens, 
 /// Prometheus until its timeout.
 const DECISION_BOUNDS: [f64; 9] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
 
+/// Bounds of a webhook call, seconds: from a small object on an idle machine to the 10 seconds after
+/// which the API server gives up.
+const WEBHOOK_BOUNDS: [f64; 8] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.1, 1.0, 10.0];
+
 /// The states of a signal, as labels.
 const STATES: [&str; 5] = ["fresh", "late", "frozen", "contradictory", "missing"];
 
@@ -30,6 +34,7 @@ macro_rules! inner {
         struct Inner {
             registry: Registry,
             decision_seconds: Histogram,
+            webhook_seconds: Histogram,
             $($field: $kind,)*
         }
 
@@ -37,15 +42,16 @@ macro_rules! inner {
             fn new() -> Self {
                 let mut registry = Registry::default();
                 let decision_seconds = Histogram::new(DECISION_BOUNDS);
-                let metric = names::DECISION_SECONDS;
-                #[expect(clippy::disallowed_methods, reason = "the metric is one of the table")]
-                registry.register(
-                    registered_name(&metric),
-                    metric.help,
-                    decision_seconds.clone(),
-                );
+                let webhook_seconds = Histogram::new(WEBHOOK_BOUNDS);
+                for (metric, histogram) in [
+                    (names::DECISION_SECONDS, &decision_seconds),
+                    (names::WEBHOOK_SECONDS, &webhook_seconds),
+                ] {
+                    #[expect(clippy::disallowed_methods, reason = "the metric is one of the table")]
+                    registry.register(registered_name(&metric), metric.help, histogram.clone());
+                }
                 $(let $field = $kind::register(&mut registry, names::$name);)*
-                Self { registry, decision_seconds, $($field,)* }
+                Self { registry, decision_seconds, webhook_seconds, $($field,)* }
             }
 
             /// Takes away every series of a deployment.
@@ -62,6 +68,8 @@ inner! {
     build_info: Gauges = BUILD_INFO,
     leader: Gauges = LEADER,
     errors: Counters = ERRORS,
+    webhook_reviews: Counters = WEBHOOK_REVIEWS,
+    webhook_certificate_end: Gauges = WEBHOOK_CERTIFICATE_END,
     ticks: Counters = TICKS,
     last_success: Gauges = LAST_SUCCESS,
     decisions: Counters = DECISIONS,
@@ -132,6 +140,25 @@ impl Metrics {
     /// Whether this process may write.
     pub fn set_leader(&self, leads: bool) {
         self.0.leader.set(&[], Some(f64::from(u8::from(leads))));
+    }
+
+    /// A call of an admission webhook was answered. All texts are of a fixed, small set of words.
+    pub fn webhook_review(
+        &self,
+        path: &'static str,
+        operation: &'static str,
+        result: &'static str,
+        reason: &'static str,
+        took: Duration,
+    ) {
+        self.0.webhook_reviews.increment(&[path, operation, result, reason]);
+        self.0.webhook_seconds.observe(seconds_of(took));
+    }
+
+    /// When the certificate of the webhooks ends.
+    pub fn set_webhook_certificate_end(&self, end: Option<Timestamp>) {
+        let seconds = end.map(|end| seconds_of(end.since(Timestamp::from_millis(0))));
+        self.0.webhook_certificate_end.set(&[], seconds);
     }
 
     /// The page, in OpenMetrics text.

@@ -30,6 +30,9 @@ fn filled() -> Metrics {
     let metrics = Metrics::new("1.2.3");
     metrics.set_leader(true);
     metrics.error("prometheus", "timeout");
+    let path = "/validate/nvidia.com/v1beta1/dynamographdeployments";
+    metrics.webhook_review(path, "UPDATE", "denied", "replicas", Duration::from_millis(2));
+    metrics.set_webhook_certificate_end(Some(NOW));
     let deployment = metrics.deployment("prod/llama");
     deployment.tick("decided", Duration::from_millis(30));
     deployment.success(NOW, "observe");

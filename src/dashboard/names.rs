@@ -67,6 +67,13 @@ metrics! {
     DECISION_SECONDS = Histogram "sla_planner_decision_duration_seconds" []
         "From the start of a tick to its decision, the observation included";
 
+    WEBHOOK_REVIEWS = Counter "sla_planner_webhook_reviews_total" ["path", "operation", "result", "reason"]
+        "Calls of the admission webhooks (allowed, denied, error), a refusal with its kind of rule";
+    WEBHOOK_SECONDS = Histogram "sla_planner_webhook_duration_seconds" []
+        "From the head of a call to its answer";
+    WEBHOOK_CERTIFICATE_END = Gauge "sla_planner_webhook_certificate_end_timestamp_seconds" []
+        "When the certificate of the webhooks ends, since the epoch";
+
     TICKS = Counter "sla_planner_ticks_total" [DEPLOYMENT, "outcome"]
         "Ticks of the planning loop, by how they ended";
     LAST_SUCCESS = Gauge "sla_planner_last_success_timestamp_seconds" [DEPLOYMENT, "step"]

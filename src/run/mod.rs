@@ -9,6 +9,7 @@ mod gpus;
 mod look;
 mod sink;
 mod tick;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -28,6 +29,8 @@ use crate::profile::EngineProfile;
 use crate::prometheus::{Client as PrometheusClient, Endpoint};
 use crate::spec::{Config, DgdTarget, Mode, format_duration};
 use crate::units::{Role, Timestamp};
+
+pub use webhook::{WebhookSetup, webhook};
 
 use sink::Sink;
 use tick::Planner;
@@ -125,6 +128,11 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
         adapter_controller = config.adapter_controller,
         "started"
     );
+    let webhooks = if config.webhook.enabled {
+        Some(webhook::start(&config.webhook, kube.clone(), &metrics, None, stopped.clone()).await?)
+    } else {
+        None
+    };
     let runs_controller = config.adapter_controller && config.mode == Mode::Act;
     let namespace = target.namespace.clone();
     let mut planner =
@@ -150,6 +158,9 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
     signals.abort();
     let rest = async {
         if let Some(task) = controller {
+            drop(task.await);
+        }
+        if let Some(task) = webhooks {
             drop(task.await);
         }
         if let Some(task) = served {

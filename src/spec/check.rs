@@ -5,6 +5,7 @@ use garde::{Error, Report, Validate};
 
 use super::file::{File, LatencyFile, PoolFile, PoolsFile, SlaFile};
 use super::text::DurationText;
+use super::webhook::complaints;
 
 /// The most of a stated load: requests per second, tokens. A thousand times what any fleet serves;
 /// beyond it the arithmetic of a queue has no digits left, and the answer would be noise.
@@ -40,6 +41,7 @@ impl Validate for File {
             adapter_controller: _,
             metrics_port: _,
             record: _,
+            webhook,
         } = self;
         check_sla(sla, found);
         check_pools(pools, found);
@@ -63,6 +65,10 @@ impl Validate for File {
                 &["prometheus", "token_file"],
                 "give either `bearer_token` or `token_file`, not both",
             );
+        }
+        for (path, text) in complaints(webhook) {
+            let path: Vec<&str> = ["webhook"].into_iter().chain(path).collect();
+            found.add(&path, text);
         }
         if let Some(load) = load {
             for (name, value, lowest) in

@@ -7,6 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::webhook::Webhook;
 use crate::units::{Gpus, Millis, PerSecond, Percentile, Predictor, Replicas, Role, Tokens};
 
 /// The promise.
@@ -251,4 +252,6 @@ pub struct Config {
     pub metrics_port: u16,
     /// File of the decision records, or `-`.
     pub record: String,
+    /// The admission webhooks.
+    pub webhook: Webhook,
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::text::DurationText;
-use super::{Mode, Secret};
+use super::{Mode, Secret, WebhookFile};
 use crate::units::Predictor;
 
 /// The configuration of sla-planner: one schema for all commands.
@@ -47,6 +47,9 @@ pub struct File {
     /// Where decision records go, one JSON object a line: a file, or `-` for standard output.
     /// Default: `-`.
     pub record: Option<String>,
+    /// The admission webhooks.
+    #[serde(default)]
+    pub webhook: WebhookFile,
 }
 
 /// The promise: the share of requests whose own TTFT and own mean ITL are both within target.

@@ -12,6 +12,7 @@ use super::config::{
 use super::file::{
     File, ForecastFile, IntervalsFile, LatencyFile, PoolFile, PoolsFile, PrometheusFile, SlaFile,
 };
+use super::webhook;
 use crate::units::{Gpus, Millis, PerSecond, Percentile, Replicas, Role, Tokens, millis_of};
 
 /// A configuration that cannot be used.
@@ -41,6 +42,8 @@ pub struct Defaults {
     pub prometheus_url: Option<String>,
     /// `PLANNER_PROMETHEUS_PORT`.
     pub metrics_port: Option<u16>,
+    /// `POD_NAMESPACE`.
+    pub pod_namespace: Option<String>,
 }
 
 impl Defaults {
@@ -125,6 +128,7 @@ fn settle(file: File, defaults: &Defaults) -> Config {
         adapter_controller,
         metrics_port,
         record,
+        webhook,
     } = file;
     let namespace = target
         .namespace
@@ -156,6 +160,7 @@ fn settle(file: File, defaults: &Defaults) -> Config {
         adapter_controller: adapter_controller.unwrap_or(false),
         metrics_port: metrics_port.or(defaults.metrics_port).unwrap_or(Config::METRICS_PORT),
         record: record.unwrap_or_else(|| "-".to_owned()),
+        webhook: webhook::settle(webhook, defaults.pod_namespace.as_deref()),
     }
 }
 
@@ -308,6 +313,7 @@ mod tests {
             dynamo_namespace: None,
             prometheus_url: Some("http://p:9090".into()),
             metrics_port: Some(1234),
+            pod_namespace: None,
         };
         let c = load("intervals: {adjustment: 30s}", "f", &env).unwrap();
         let t = c.target.unwrap();

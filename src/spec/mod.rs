@@ -10,6 +10,7 @@ mod config;
 mod file;
 mod load;
 mod text;
+mod webhook;
 
 pub use crate::units::{TextError, format_duration, parse_duration};
 pub use config::{
@@ -19,6 +20,7 @@ pub use config::{
 pub use file::{File, PoolFile, SlaFile};
 pub use load::{ConfigError, Defaults, load};
 pub use text::DurationText;
+pub use webhook::{Certificate, CertificateFile, StockIdentities, Webhook, WebhookFile, Wording};
 
 /// The JSON schema of the configuration file, from the types that parse it.
 #[must_use]

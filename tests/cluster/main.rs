@@ -18,3 +18,4 @@ mod operator_double;
 mod planner;
 mod scale;
 mod serving;
+mod webhook;

@@ -1,0 +1,137 @@
+//! `sla-planner webhook` as a process.
+
+use std::path::Path;
+use std::time::Duration;
+
+use k8s_openapi::api::rbac::v1::PolicyRule;
+use kube::api::PostParams;
+use serde_json::json;
+
+use super::scene::{
+    SECRET, editor_rules, guide, patch_as, register, registration, replicas, until_asked,
+};
+use crate::bench::{Guarded, Namespace, User, eventually, free_port, rule};
+use crate::serving::{SOON, create_dgd, namespace, raw_dgds, raw_object, two_services};
+
+/// A process that serves the webhooks of a namespace.
+pub(super) struct Served {
+    pub(super) process: Guarded,
+    pub(super) metrics_port: u16,
+}
+
+/// Registers for the namespace, starts the process as this user, and returns when it is asked.
+pub(super) async fn serve(ns: &Namespace, user: &User, more: &str) -> Served {
+    let (port, metrics_port) = (free_port(), free_port());
+    register(ns, port).await;
+    let config = format!(
+        "metrics_port: {metrics_port}\nwebhook:\n  port: {port}\n{more}  certificate:\n    namespace: {}\n    \
+         secret: {SECRET}\n    registration: {}\n    extra_names: [127.0.0.1]\n",
+        ns.name(),
+        registration(ns)
+    );
+    let file = ns.bench().dir().join(format!("{}-webhook.yaml", ns.name()));
+    std::fs::write(&file, config).unwrap();
+    let process = Guarded::start(
+        &format!("webhook-{}", ns.name()),
+        &ns.bench().ready().logs,
+        Path::new(env!("CARGO_BIN_EXE_sla-planner")),
+        ["webhook", "--config", &file.display().to_string()],
+        &[("KUBECONFIG", &user.kubeconfig().display().to_string())],
+    );
+    let served = Served { process, metrics_port };
+    eventually("the process to be ready", SOON, async || match served.page("readyz").await {
+        Ok((200, _)) => Ok(()),
+        other => Err(format!("{other:?}; {}", served.process.stderr())),
+    })
+    .await;
+    until_asked(ns).await;
+    served
+}
+
+impl Served {
+    /// A page of its metrics port.
+    pub(super) async fn page(&self, path: &str) -> Result<(u16, String), String> {
+        let url = format!("http://127.0.0.1:{}/{path}", self.metrics_port);
+        let response = reqwest::get(url).await.map_err(|error| error.to_string())?;
+        let status = response.status().as_u16();
+        Ok((status, response.text().await.map_err(|error| error.to_string())?))
+    }
+}
+
+/// What the manifest allows, for one namespace and its registration.
+pub(super) fn process_rules(ns: &Namespace) -> (Vec<PolicyRule>, Vec<PolicyRule>) {
+    let configs = ["validatingwebhookconfigurations", "mutatingwebhookconfigurations"];
+    let mut configs = rule("admissionregistration.k8s.io", &configs, &["get", "patch"]);
+    configs.resource_names = Some(vec![registration(ns)]);
+    let secrets = rule("", &["secrets"], &["create", "get", "patch"]);
+    ([editor_rules(), vec![secrets]].concat(), vec![configs])
+}
+
+#[tokio::test]
+async fn the_process_makes_its_certificate_knows_its_own_name_and_ends_by_sigterm() {
+    let ns = namespace("process").await;
+    let (rules, cluster_rules) = process_rules(&ns);
+    let user = ns.service_account("sla-planner", rules, cluster_rules).await;
+    let editor = ns.token(editor_rules()).await;
+    let mut served = serve(&ns, &user, "  allowed_users: [somebody]\n").await;
+    create_dgd(&ns, two_services()).await;
+
+    assert_eq!(patch_as(&editor, &ns, &replicas("Decode", 5), false).await, Err(guide(5)));
+    // Who serves is who writes for its adapters: nobody had to write the name down.
+    assert_eq!(patch_as(&user, &ns, &replicas("Decode", 5), false).await, Ok(()));
+
+    let (_, page) = served.page("metrics").await.unwrap();
+    let denied = "sla_planner_webhook_reviews_total{path=\"/validate-nvidia-com-v1alpha1-\
+                  dynamographdeployment\",operation=\"UPDATE\",result=\"denied\",reason=\"replicas\"} 1";
+    assert!(page.contains(denied), "{page}");
+    assert!(page.contains("sla_planner_webhook_duration_seconds_count "), "{page}");
+    let end = "sla_planner_webhook_certificate_end_timestamp_seconds{} ";
+    let end =
+        page.lines().find_map(|line| line.strip_prefix(end)).expect("the end of the certificate");
+    let days = (end.parse::<f64>().unwrap() - 1e-3 * now_millis()) / 86_400.0;
+    assert!((89.9..90.1).contains(&days), "{days}");
+    let log = served.process.stderr();
+    assert!(log.contains("\"message\":\"denied\"") && log.contains(&editor.name), "{log}");
+    assert!(!log.contains("PRIVATE KEY") && !log.contains("panicked"), "{log}");
+
+    let status = served.process.terminate(Duration::from_secs(12));
+    assert_eq!(status.code(), Some(0), "{}", served.process.stderr());
+    let object = raw_object("late", two_services());
+    let late = raw_dgds(&ns).await.create(&PostParams::default(), &object).await;
+    assert!(late.expect_err("Fail").to_string().contains("failed calling webhook"));
+}
+
+#[tokio::test]
+async fn a_port_in_use_and_a_folder_without_a_certificate_are_told_at_once() {
+    let ns = namespace("no-start").await;
+    let user = ns.token(vec![rule("", &["secrets"], &["get"])]).await;
+    let taken = std::net::TcpListener::bind("[::]:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let empty = ns.bench().dir().display().to_string();
+    for (name, webhook, says) in [
+        ("port", json!({"port": port}), format!("cannot serve webhooks on port {port}: ")),
+        (
+            "folder",
+            json!({"port": free_port(), "certificate": {"folder": empty}}),
+            "`webhook.certificate.folder`".to_owned(),
+        ),
+    ] {
+        let file = ns.bench().dir().join(format!("{}-{name}.yaml", ns.name()));
+        let config = json!({"metrics_port": 0, "webhook": webhook});
+        std::fs::write(&file, config.to_string()).unwrap();
+        let mut process = Guarded::start(
+            &format!("webhook-{name}-{}", ns.name()),
+            &ns.bench().ready().logs,
+            Path::new(env!("CARGO_BIN_EXE_sla-planner")),
+            ["webhook", "--config", &file.display().to_string()],
+            &[("KUBECONFIG", &user.kubeconfig().display().to_string())],
+        );
+        let status = process.wait(SOON);
+        assert_eq!(status.code(), Some(2), "{name}: {}", process.stderr());
+        assert!(process.stderr().contains(&says), "{name}: {}", process.stderr());
+    }
+}
+
+fn now_millis() -> f64 {
+    super::scene::now().as_millis() as f64
+}
