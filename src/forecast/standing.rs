@@ -267,7 +267,7 @@ impl Rules {
     pub(super) fn regret(&self, price: f64) -> Option<Regret> {
         // What was followed before somebody noted it is not known: of the rest it is all.
         let known = self.fixed.seconds / self.seconds;
-        if !(known >= KNOWN) {
+        if known.is_nan() || known < KNOWN {
             return None;
         }
         let (cost, followed_late) = self.was(&self.fixed.followed)?;
