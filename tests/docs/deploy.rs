@@ -110,10 +110,12 @@ fn the_planner_finds_its_pools_and_its_model_in_the_graph_of_each_example() {
         let services: Vec<&str> = config.pools.iter().map(service).collect();
         assert_eq!(inventory::find_model(&graph, &services).unwrap(), "Qwen/Qwen3-0.6B", "{path}");
         // Every ConfigMap that the planner mounts is made here, but for the profiler's own.
-        let planner = serde_json::to_value(graph.service("Planner").unwrap()).unwrap();
+        let objects = objects(&path);
+        let graph = objects.iter().find(|o| o["kind"] == names::DGD_KIND).unwrap();
+        let planner = &graph["spec"]["services"]["Planner"];
         for volume in planner["extraPodSpec"]["volumes"].as_array().unwrap() {
             let map = &volume["configMap"]["name"];
-            let made = objects(&path).iter().any(|o| o["metadata"]["name"] == *map);
+            let made = objects.iter().any(|o| o["metadata"]["name"] == *map);
             assert!(made || map == "planner-profile-data", "{path}: {map}");
         }
     }
