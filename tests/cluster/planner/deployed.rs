@@ -2,14 +2,14 @@
 
 use futures::stream::{self, StreamExt as _};
 use k8s_openapi::api::rbac::v1::PolicyRule;
-use kube::api::PostParams;
+use kube::api::{ListParams, PostParams};
 use serde_json::{Value, json};
 use sla_planner::api::{DynamoGraphDeploymentScalingAdapter, names};
 
-use super::scene::{HIGH, SOON, Scene, graph};
+use super::scene::{HIGH, MODEL, SOON, Scene, graph};
 use crate::bench::{Guarded, eventually, rule};
 use crate::deploy::{kustomize, manifests, placed, rules_of, text_of};
-use crate::serving::{Controller, DGD, adapters, namespace};
+use crate::serving::{Controller, DGD, adapters, asked_of_dgd, namespace};
 
 /// Deployments that one test plays at once, each with a Prometheus of its own.
 const AT_ONCE: usize = 3;
@@ -296,4 +296,46 @@ async fn with_the_rights_of_the_example_the_stock_role_is_enough() {
     scales_both(&scene, &mut planner).await;
     let said = said(&planner);
     assert!(!LESS.iter().any(|less| said.contains(less)), "{said}");
+}
+
+#[tokio::test]
+async fn the_example_scales_its_graph_by_the_stock_role_and_the_environment_of_the_operator() {
+    let example = manifests("examples/vllm/disagg_planner.yaml");
+    let [map, graph] = example.as_slice() else { panic!("{example:#?}") };
+    // What is another one here: the model, the profile's place, and the Prometheus, which comes from
+    // the environment. Shorter times, as in all these tests.
+    let graph = graph["spec"].to_string().replace("Qwen/Qwen3-0.6B", MODEL);
+    let graph = serde_json::from_str(&graph).expect("a graph");
+    let text = map["data"]["planner.yaml"].as_str().expect("a configuration");
+    let (text, _) = text.split_once("# The operator's").expect("what the operator may give");
+    let text = text.replace("/workspace/profiling_results", sla_planner::profile::library::DEFAULT);
+    let times = "intervals: {adjustment: 2s, window: 8s, max_metric_age: 5s}";
+    let scene = Scene::set("example", graph).await;
+    let config = scene.ns.bench().dir().join("example.yaml");
+    std::fs::write(&config, format!("{text}{times}\n")).expect("a configuration");
+
+    let user = scene.ns.service_account("planner-serviceaccount", stock_rules(), vec![]).await;
+    scene.frontend.set_load(Some(HIGH));
+    let port = crate::bench::free_port().to_string();
+    let planner = Guarded::start(
+        "planner-example",
+        &scene.ns.bench().ready().logs,
+        std::path::Path::new(env!("CARGO_BIN_EXE_sla-planner")),
+        ["run", "--config", &config.display().to_string()],
+        &[
+            ("KUBECONFIG", &user.kubeconfig().display().to_string()),
+            ("DYN_NAMESPACE", &names::dynamo_namespace(scene.ns.name(), DGD, false)),
+            ("DYN_PARENT_DGD_K8S_NAME", DGD),
+            ("DYN_PARENT_DGD_K8S_NAMESPACE", scene.ns.name()),
+            ("PLANNER_PROMETHEUS_PORT", &port),
+            ("PROMETHEUS_ENDPOINT", &scene.prometheus.url()),
+        ],
+    );
+    eventually("more workers in the graph", SOON, async || {
+        let asked = asked_of_dgd(&scene.ns, "VllmPrefillWorker").await?;
+        if asked > Some(2) { Ok(()) } else { Err(format!("{asked:?}; {}", planner.stderr())) }
+    })
+    .await;
+    let no_adapters = adapters(&scene.ns).await.list(&ListParams::default()).await;
+    assert!(no_adapters.expect("a list").items.is_empty());
 }

@@ -19,7 +19,7 @@ pub(super) const SOON: Duration = Duration::from_secs(120);
 /// How long a pod takes to be ready.
 pub(super) const START_UP: Duration = Duration::from_secs(3);
 
-const MODEL: &str = "Meta/Llama-3.1-8B";
+pub(super) const MODEL: &str = "Meta/Llama-3.1-8B";
 
 /// Enough for several engines of both pools, by the shipped profile and the targets below.
 pub(super) const HIGH: Load = Load { rps: 60.0, isl: 3000.0, osl: 300.0, ttft: 0.05, itl: 0.003 };
