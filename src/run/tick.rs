@@ -167,7 +167,28 @@ impl Planner {
                 }
             }
         }
+        if self.rights_known && self.config.mode == Mode::Act {
+            self.tell_of_blind_writes(&calls).await;
+        }
         Ok(())
+    }
+
+    /// Says, once, where a scale may be written and not read: nothing fails by that, so nothing else
+    /// would tell.
+    async fn tell_of_blind_writes(&self, writes: &[Call]) {
+        for write in writes.iter().filter(|call| call.resource == SCALE) {
+            let call = Call { verb: "get", ..write.clone() };
+            match rights::allowed(&self.kube, &call, CALL_DEADLINE).await {
+                Ok(true) => {}
+                Ok(false) => tracing::warn!(
+                    "{call}: not allowed, so that a change by somebody else just before a write is \
+                     overwritten; add to the Role of namespace {} the rule {}",
+                    self.target.namespace,
+                    call.rbac_rule()
+                ),
+                Err(error) => tracing::warn!(%error, "cannot ask for our rights"),
+            }
+        }
     }
 
     /// The writes that a decision could make: object by object, since a Role may name its objects.

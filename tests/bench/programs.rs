@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// The folder with `sla-bench`, `control-plane` and `kwok`.
+/// The folder with `sla-bench`, `control-plane`, `kwok`, `helm` and `crds`.
 pub(crate) struct Programs(PathBuf);
 
 impl Programs {
@@ -23,6 +23,22 @@ impl Programs {
     /// The supervisor: `up` and `guard`.
     pub(crate) fn supervisor(&self) -> PathBuf {
         self.0.join("sla-bench")
+    }
+
+    /// Helm.
+    pub(crate) fn helm(&self) -> PathBuf {
+        self.0.join("helm")
+    }
+
+    /// Kubernetes' own parts in one program, kubectl among them.
+    pub(crate) fn control_plane(&self) -> PathBuf {
+        self.0.join("control-plane")
+    }
+
+    /// The folder with resource definitions of KEDA and the Prometheus operator.
+    pub(crate) fn definitions(&self) -> PathBuf {
+        // kubectl follows no link to a folder.
+        self.0.join("crds").canonicalize().expect("the build made it")
     }
 }
 

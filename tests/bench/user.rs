@@ -124,18 +124,7 @@ impl Namespace {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.admin().await, self.name());
         let account = ServiceAccount { metadata: named(name), ..ServiceAccount::default() };
         accounts.create(&PostParams::default(), &account).await.expect("a new service account");
-        let request = TokenRequest {
-            spec: TokenRequestSpec { audiences: vec![], ..TokenRequestSpec::default() },
-            ..TokenRequest::default()
-        };
-        let answer = accounts
-            .create_token_request(name, &PostParams::default(), &request)
-            .await
-            .expect("a token for the service account");
-        let identity = Identity {
-            name: format!("system:serviceaccount:{}:{name}", self.name()),
-            token: answer.status.expect("an answered request has a status").token,
-        };
+        let identity = self.identity_of(name).await;
         let subject = Subject {
             kind: "ServiceAccount".to_owned(),
             name: name.to_owned(),
@@ -143,6 +132,32 @@ impl Namespace {
             namespace: Some(self.name().to_owned()),
         };
         self.grant(identity, subject, rules, cluster_rules).await
+    }
+
+    /// Who a service account is that a manifest brought, with the rights that a manifest gave it, of
+    /// which one is waited for: `of` is a rule that it has in `namespace`.
+    pub(crate) async fn account(&self, name: &str, of: &PolicyRule, namespace: &str) -> User {
+        let identity = self.identity_of(name).await;
+        let user = self.bench().write_kubeconfig(identity, self.name());
+        self.until_effective(&user, of, Some(namespace)).await;
+        user
+    }
+
+    /// A service account, with a token from the TokenRequest API.
+    async fn identity_of(&self, account: &str) -> Identity {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.admin().await, self.name());
+        let request = TokenRequest {
+            spec: TokenRequestSpec { audiences: vec![], ..TokenRequestSpec::default() },
+            ..TokenRequest::default()
+        };
+        let answer = accounts
+            .create_token_request(account, &PostParams::default(), &request)
+            .await
+            .expect("a token for the service account");
+        Identity {
+            name: format!("system:serviceaccount:{}:{account}", self.name()),
+            token: answer.status.expect("an answered request has a status").token,
+        }
     }
 
     async fn grant(

@@ -459,8 +459,10 @@ fn a_merge_keeps_the_course_of_a_run_wherever_it_is() {
 #[test]
 fn the_job_of_a_back_test_keeps_what_its_merge_asks_for() {
     let job = fs::read_to_string(crate::here("deploy/backtest/job.yaml")).unwrap();
-    let (_, args) = job.split_once("exec sla-planner ").unwrap();
-    let (args, _) = args.split_once("resources:").unwrap();
+    let parsed: serde_json::Value = serde_saphyr::from_str(&job).unwrap();
+    let container = &parsed["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["command"], serde_json::json!(["/usr/local/bin/sla-planner"]));
+    let args: Vec<String> = serde_json::from_value(container["args"].clone()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let suite = put(
         &dir,
@@ -470,9 +472,13 @@ fn the_job_of_a_back_test_keeps_what_its_merge_asks_for() {
     );
     let data = dir.path().to_str().unwrap();
     for shard in ["0", "1", "7"] {
-        let words = args.replace('"', "").replace("/suite/suite.yaml", &suite);
-        let words = words.replace("$JOB_COMPLETION_INDEX", shard).replace("/data", data);
-        let done = planner(&words.split_whitespace().collect::<Vec<_>>());
+        let word = |arg: &String| {
+            let arg =
+                arg.replace("/suite/suite.yaml", &suite).replace("=/data", &format!("={data}"));
+            arg.replace("$(JOB_COMPLETION_INDEX)", shard)
+        };
+        let words: Vec<String> = args.iter().map(word).collect();
+        let done = planner(&words.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!((done.code, done.out.as_str()), (0, ""), "{}", done.err);
         assert!(done.err.contains("runs of this shard are kept"), "{}", done.err);
     }

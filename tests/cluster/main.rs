@@ -12,6 +12,7 @@ mod bench;
 
 mod adapter;
 mod bench_works;
+mod deploy;
 mod frontend_double;
 mod metrics;
 mod operator_double;

@@ -2,8 +2,10 @@
 //! server. NVIDIA's operator and the frontend are doubles, everything else is what a user runs.
 //!
 //! [`scene`] is the deployment and the planner beside it; the other files are tests of what it does
-//! with the load, with faults, and with the rights it has, and of how it ends.
+//! with the load, with faults, and with the rights it has (its own and those of `deploy/`), and of how
+//! it ends.
 
+mod deployed;
 mod drop_in;
 mod ending;
 mod faults;

@@ -95,7 +95,7 @@ func (c *cluster) prepareIdentities() error {
 	}
 	var tests []user
 	for i := range testUsers {
-		tests = append(tests, newUser(fmt.Sprintf("bench-user-%02d", i)))
+		tests = append(tests, newUser(fmt.Sprintf("bench-user-%03d", i)))
 	}
 	if err := writeTokens(c.path("tokens.csv"), append(all, tests...)); err != nil {
 		return err

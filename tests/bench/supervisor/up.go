@@ -16,7 +16,7 @@ const readyWithin = 120 * time.Second
 
 // testUsers is how many identities tests can bind rights to. Tokens are fixed when
 // the API server starts, so the pool has to cover the largest test binary.
-const testUsers = 64
+const testUsers = 256
 
 // errStopped says that the start was called off by a signal or by stdin.
 var errStopped = errors.New("stopped while starting")

@@ -1,0 +1,11 @@
+//! What `deploy/` installs: rendered by the tools that users have, applied to the real API server.
+//!
+//! [`render`] runs kubectl's kustomize and Helm; [`agree`] compares what they make, without a cluster;
+//! [`apply`] installs it. That the planner works with the rights it is given is in
+//! `planner/deployed.rs`.
+
+mod agree;
+mod apply;
+mod render;
+
+pub(crate) use render::{kustomize, manifests, placed, rules_of, text_of};

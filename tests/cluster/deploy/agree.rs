@@ -1,0 +1,141 @@
+//! Helm and kustomize install the same, and Helm refuses what cannot work.
+
+use serde_json::{Value, json};
+
+use super::render::{NEEDED, helm_template, kustomize, of_kind, rules_of};
+
+/// The configuration in the ConfigMap.
+fn config(objects: &[Value]) -> Value {
+    let text = of_kind(objects, "ConfigMap")["data"]["planner.yaml"].as_str().expect("a text");
+    serde_saphyr::from_str(text).expect("YAML")
+}
+
+/// The Deployment without what one of the two alone says: labels, and names that are made.
+fn process(objects: &[Value]) -> Value {
+    let mut spec = of_kind(objects, "Deployment")["spec"].clone();
+    let config = &mut spec["template"]["spec"]["volumes"][0]["configMap"]["name"];
+    assert_eq!(*config, of_kind(objects, "ConfigMap")["metadata"]["name"], "it is the one made");
+    *config = json!("…");
+    let selector = spec["selector"].take();
+    let labels = spec["template"]["metadata"].take()["labels"].take();
+    for (key, value) in selector["matchLabels"].as_object().expect("labels") {
+        assert_eq!(labels[key], *value, "the selector finds its pods");
+    }
+    let container = &mut spec["template"]["spec"]["containers"][0];
+    // What Kubernetes takes for an image with a tag anyway.
+    let policy = container.as_object_mut().expect("a container").shift_remove("imagePullPolicy");
+    assert!(policy.is_none_or(|policy| policy == "IfNotPresent"));
+    spec
+}
+
+/// Who is bound to what, and where.
+fn binding(objects: &[Value]) -> [Value; 3] {
+    let binding = of_kind(objects, "RoleBinding");
+    let role = objects.iter().find(|o| o["kind"] == binding["roleRef"]["kind"]).expect("its role");
+    assert_eq!(role["metadata"]["name"], binding["roleRef"]["name"]);
+    let account = of_kind(objects, "ServiceAccount");
+    let subject = json!([{
+        "kind": "ServiceAccount",
+        "name": account["metadata"]["name"], "namespace": account["metadata"]["namespace"],
+    }]);
+    assert_eq!(binding["subjects"], subject);
+    let kind = binding["roleRef"]["kind"].clone();
+    [
+        kind,
+        binding["metadata"]["namespace"].clone(),
+        account["automountServiceAccountToken"].clone(),
+    ]
+}
+
+fn assert_agree(kustomize: &[Value], helm: &[Value]) {
+    assert_eq!(rules_of(kustomize), rules_of(helm));
+    assert_eq!(config(kustomize), config(helm));
+    assert_eq!(process(kustomize), process(helm));
+    assert_eq!(binding(kustomize), binding(helm));
+    let kinds = |objects: &[Value]| {
+        let mut all: Vec<_> = objects.iter().map(|o| o["kind"].to_string()).collect();
+        // A namespace is made by `helm install --create-namespace`.
+        all.retain(|kind| kind != "\"Namespace\"");
+        all.sort();
+        all
+    };
+    assert_eq!(kinds(kustomize), kinds(helm));
+}
+
+#[test]
+fn helm_and_kustomize_make_the_same_planner_of_one_graph() {
+    let mut kustomize = kustomize("overlays/planner");
+    let helm = helm_template("llm", &NEEDED).expect("a chart");
+    // The chart says what the overlay leaves to the default.
+    let map = kustomize.iter_mut().find(|o| o["kind"] == "ConfigMap").expect("a ConfigMap");
+    let text = map["data"]["planner.yaml"].as_str().expect("a text");
+    map["data"]["planner.yaml"] = json!(format!("{text}adapter_controller: false\n"));
+    assert_agree(&kustomize, &helm);
+}
+
+#[test]
+fn helm_and_kustomize_make_the_same_service_of_a_cluster() {
+    let mut values = NEEDED.to_vec();
+    values.extend([
+        "mode=cluster",
+        "config.target.namespace=llm",
+        "config.adapter_controller=true",
+    ]);
+    let helm = helm_template("sla-planner", &values).expect("a chart");
+    assert_agree(&kustomize("overlays/cluster"), &helm);
+}
+
+#[test]
+fn helm_and_kustomize_make_the_same_monitor() {
+    let endpoints = |objects: &[Value]| {
+        let monitor = of_kind(objects, "PodMonitor");
+        let selector = &monitor["spec"]["selector"]["matchLabels"];
+        assert_eq!(*selector, of_kind(objects, "Deployment")["spec"]["selector"]["matchLabels"]);
+        let place = monitor["metadata"]["namespace"].clone();
+        assert_eq!(place, of_kind(objects, "Deployment")["metadata"]["namespace"]);
+        (place, monitor["spec"]["podMetricsEndpoints"].clone())
+    };
+    let mut values = NEEDED.to_vec();
+    values.push("podMonitor.enabled=true");
+    let helm = helm_template("llm", &values).expect("a chart");
+    assert_eq!(endpoints(&kustomize("overlays/planner-monitored")), endpoints(&helm));
+    endpoints(&kustomize("overlays/cluster-monitored"));
+}
+
+#[test]
+fn a_planner_that_only_advises_gets_no_right_to_write() {
+    let mut values = NEEDED.to_vec();
+    values.extend(["config.mode=advise", "config.adapter_controller=true"]);
+    let rules = rules_of(&helm_template("llm", &values).expect("a chart"));
+    let verbs: Vec<String> = rules.into_iter().flat_map(|rule| rule.verbs).collect();
+    assert_eq!(verbs, ["get", "get", "list"]);
+}
+
+#[test]
+fn without_metrics_there_are_neither_port_nor_probes() {
+    let mut values = NEEDED.to_vec();
+    values.push("config.metrics_port=0");
+    let helm = helm_template("llm", &values).expect("a chart");
+    let pod = &of_kind(&helm, "Deployment")["spec"]["template"]["spec"];
+    let container = pod["containers"][0].as_object().expect("a container");
+    for field in ["ports", "livenessProbe", "readinessProbe"] {
+        assert!(!container.contains_key(field), "{field}");
+    }
+}
+
+#[test]
+fn helm_refuses_what_cannot_work() {
+    for (values, says) in [
+        (&[][..], "missing properties 'prometheus', 'target'"),
+        (&["mode=shard"], "'planner', 'cluster'"),
+        (&["mode=cluster"], "missing property 'namespace'"),
+        (&["config.target.namespace=other"], "mode planner plans in the namespace of the release"),
+        (&["config.prometheus.url=prometheus:9090"], "'^https?://'"),
+        (&["replicas=2"], "additional properties 'replicas' not allowed"),
+        (&["config.metrics_port=0", "podMonitor.enabled=true"], "podMonitor.enabled needs metrics"),
+    ] {
+        let needed = if values.is_empty() { &[][..] } else { &NEEDED[..] };
+        let refused = helm_template("llm", &[needed, values].concat()).expect_err(says);
+        assert!(refused.contains(says), "{values:?}: {refused}");
+    }
+}
