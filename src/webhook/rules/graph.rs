@@ -53,7 +53,28 @@ impl Version {
     }
 }
 
+/// More components than this, ten times what Dynamo's definition of the kind takes, and longer names,
+/// are not looked at: each is repeated in the paths of all that is wrong below it.
+const MOST_SERVICES: usize = 250;
+const LONGEST_NAME: usize = 253;
+
 impl<'a> Graph<'a> {
+    /// What is wrong with a graph that is too large to be judged.
+    pub(super) fn too_large(&self) -> Option<String> {
+        let (list, noun) = (self.version.list(), self.version.noun());
+        if self.services.len() > MOST_SERVICES {
+            return Some(format!(
+                "spec.{list} must have at most {MOST_SERVICES} entries; found {}: split the graph",
+                self.services.len()
+            ));
+        }
+        let long = self.services.keys().map(|name| name.len()).find(|n| *n > LONGEST_NAME)?;
+        Some(format!(
+            "spec.{list}: the name of a {noun} must have at most {LONGEST_NAME} characters; found one \
+             of {long}: shorten it"
+        ))
+    }
+
     /// Reads an object; what cannot be read is complained about and left out.
     pub(super) fn read(object: &Field<'a>, version: Version, verdict: &mut Verdict) -> Self {
         let spec = object.get("spec");

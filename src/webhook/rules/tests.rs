@@ -196,6 +196,20 @@ fn a_graph_is_held_to_each_rule_of_its_own() {
 }
 
 #[test]
+fn a_graph_that_is_too_large_is_refused_at_once() {
+    let service = json!({"componentType": "worker", "replicas": 1});
+    let many: serde_json::Map<String, Value> =
+        (0..300).map(|i| (format!("s{i}"), service.clone())).collect();
+    let mut graph = alpha();
+    graph["spec"]["services"] = Value::Object(many);
+    assert!(message(&judge(None, &graph)).contains("at most 250 entries; found 300"));
+    let mut graph = alpha();
+    graph["spec"]["services"]["x".repeat(1 << 20)] = service;
+    let said = message(&judge(None, &graph)).to_owned();
+    assert!(said.contains("at most 253 characters") && said.len() < 500, "{} bytes", said.len());
+}
+
+#[test]
 fn a_service_is_held_to_each_rule_in_a_graph_and_alone() {
     let rows = [
         (json!({"ingress": {"enabled": true, "host": "h"}}), ""),

@@ -54,6 +54,10 @@ fn replicas_left_to_the_adapter_keep_their_count_in_an_update() {
     };
     let updated = filled(Some(&free(json!(6))), &free(Value::Null), &rules());
     assert_eq!(updated["spec"]["services"]["decode"]["replicas"], 1);
+    // Handing them over and leaving them out at once changes no count.
+    let updated = filled(Some(&free(json!(6))), &silent, &rules());
+    assert_eq!(updated["spec"]["services"]["decode"]["replicas"], 6);
+    assert_eq!(judge(Some(&free(json!(6))), &updated), Answer::pass());
     // Taking the adapter away is no way to carry its count along unseen.
     let updated = filled(Some(&scaled), &free(Value::Null), &rules());
     assert_eq!(updated["spec"]["services"]["decode"]["replicas"], 1);
