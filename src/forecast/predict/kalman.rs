@@ -24,6 +24,10 @@ const DAMPED: f64 = 120.0;
 /// After this many seconds the likelihood of a step counts for `1/e`.
 const MEMORY: f64 = 1800.0;
 
+/// Two likelihoods that differ by less are alike, and the calmer filter (the earlier of [`NOISES`])
+/// predicts: after the first step all of them are, but for the rounding, which is another in another unit.
+const ALIKE: f64 = 1e-9;
+
 /// A first guess of anything is not worth more than this many readings.
 const VAGUE: f64 = 100.0;
 
@@ -107,7 +111,9 @@ impl Forecaster for Kalman {
     }
 
     fn predict(&self, ahead: f64) -> Option<f64> {
-        let best = self.filters.iter().min_by(|a, b| a.unlikely().total_cmp(&b.unlikely()))?;
+        let best = self.filters.iter().reduce(|best, other| {
+            if other.unlikely() < best.unlikely() - ALIKE { other } else { best }
+        })?;
         Some((best.level + best.trend * damped(ahead).0).max(0.0))
     }
 }

@@ -186,9 +186,7 @@ proptest! {
         for kind in Predictor::ALL {
             let band = learnt(kind, values.iter().copied()).band().unwrap();
             let scaled = learnt(kind, values.iter().map(|v| v * scale)).band().unwrap();
-            // A residual on the edge of a bin may fall on either side of it, and a bin far from the middle
-            // is a tenth of its value wide.
-            let near = 3e-2 * band.high * scale;
+            let near = 1e-9 * band.high * scale;
             let both = [(band.low, scaled.low), (band.point, scaled.point), (band.high, scaled.high)];
             for (one, other) in both {
                 prop_assert!((one * scale - other).abs() <= near, "{kind}: {one} {other}");
