@@ -65,6 +65,8 @@ pub(super) fn backlog(
         .pools
         .iter()
         .filter(keeps_waiting)
+        // Of two that are alike (where both have none, say) requests meet the first one first.
+        .rev()
         .max_by(|a, b| a.utilisation.total_cmp(&b.utilisation))?;
     // At a utilisation of 1 the pool serves just what arrives.
     let served = if busiest.replicas.get() == 0 || busiest.utilisation <= 0.0 {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 mod budget;
 
-use budget::keep_budget;
+use budget::{has_room_beside, keep_budget};
 
 use super::awaited::awaited;
 use super::backlog::{Backlog, backlog, with_backlog};
@@ -71,7 +71,9 @@ pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
                 .iter()
                 .enumerate()
                 .map(|(i, pool)| {
+                    let sizing = sized.as_ref().map(Sized::sizing);
                     let of_role = starting.iter().find(|s| s.role == pool.role);
+                    let of_role = of_role.filter(|_| has_room_beside(input, sizing, i));
                     let sized = sized.as_ref().map(|s| (s, i));
                     decide_pool(input, pool, sized, of_role, trust, &not_fresh, &mut memory)
                 })

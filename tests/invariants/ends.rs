@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use sla_planner::plan::{Memory, Reason};
+use sla_planner::spec::{EngineLimits, Intervals, Sla};
+use sla_planner::units::{Gpus, Millis, Percentile, Role};
 
-use super::cases::{self, State, Tick, any_window, history, idle_window};
+use super::cases::{self, State, Tick, any_window, clear_window, history, idle_window};
 use super::histories::calm;
 use super::rules::Play;
 
@@ -128,11 +130,45 @@ proptest! {
                 half.step(&whole);
                 // Of two cuts into the budget the first may have been enough by itself.
                 let cut = |n: &u32, role| *n > all.asked[role] && n <= &play.asked[role];
+                // Of replicas that are there some may hang by now, and one more is asked for; those
+                // whose write did not arrive cannot.
+                let replaced = |n: &u32, role| n + 1 == all.asked[role];
                 for (role, n) in &half.asked {
-                    prop_assert!(*n == all.asked[role] || cut(n, role), "{half:?} {all:?}");
+                    let same = *n == all.asked[role] || cut(n, role) || replaced(n, role);
+                    prop_assert!(same, "{half:?} {all:?}");
                 }
             }
             play.step(&Tick { step: calm(&play, idle_window()).step, ..tick.clone() });
         }
     }
+}
+
+/// What a property found: the budget holds what is to serve and not one more; a decode engine hangs,
+/// and prefill has none.
+#[test]
+fn i09_one_more_beside_what_hangs_takes_no_room_from_a_pool_that_waits() {
+    let pool = |role, gpus, min, asked| cases::PoolSetup { role, gpus, min, max: None, asked };
+    let setup = cases::Setup {
+        engine: 0,
+        pools: vec![pool(Role::Prefill, 1, 0, 0), pool(Role::Decode, 3, 2, 59)],
+        limits: EngineLimits { max_num_batched_tokens: 24_477, ..EngineLimits::default() },
+        sla: Sla {
+            ttft: Millis::clamped(5731.0),
+            itl: Millis::clamped(2785.0),
+            percentile: Percentile::new(99.0).unwrap(),
+            ..Sla::default()
+        },
+        budget: Some(Gpus::new(57)),
+        intervals: Intervals { adjustment: Duration::from_secs(225), ..Intervals::default() },
+        startup: Duration::from_secs(862),
+    };
+    let mut play = Play::begin(&setup);
+    let mut hanging = calm(&play, clear_window(105.8, 168.0, 1358.0));
+    hanging.seen[1].1 = [2, 0, 4];
+    let mut waits = 0;
+    for _ in 0..40 {
+        play.step(&hanging);
+        waits = if play.asked[&Role::Prefill] == 0 { waits + 1 } else { 0 };
+    }
+    assert_eq!(waits, 0, "prefill has engines: {:?}", play.asked);
 }

@@ -9,6 +9,15 @@ use crate::plan::input::PlanInput;
 use crate::plan::size::Sizing;
 use crate::units::{Gpus, Replicas};
 
+/// Whether the budget has room for one more replica of a pool beside everything that is to serve.
+pub(super) fn has_room_beside(input: &PlanInput<'_>, sizing: Option<&Sizing>, i: usize) -> bool {
+    let Some(budget) = input.budget else { return true };
+    let serving = (0..input.pools.len()).fold(Gpus::new(0), |sum, j| {
+        sum.plus(to_serve(input, sizing, j).gpus(input.pools[j].gpus_per_replica))
+    });
+    serving.plus(input.pools[i].gpus_per_replica) <= budget
+}
+
 /// Keeps what is asked for within the budget.
 ///
 /// Growth waits where another pool's replicas are not known, or where a pool that was to make room
