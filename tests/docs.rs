@@ -51,6 +51,37 @@ fn the_documents_are_what_the_code_prints() {
     }
 }
 
+/// The text of every source file in a folder.
+fn sources(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, text);
+        } else if path.extension().is_some_and(|ext| ext == "rs") {
+            text.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_pain_of_users_has_a_test_that_is_there() {
+    let mut text = String::new();
+    for folder in ["src", "tests"] {
+        sources(&root().join(folder), &mut text);
+    }
+    let page = read("docs/user-pains.md");
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| #")).collect();
+    assert!(rows.len() >= 15, "{}", rows.len());
+    for row in rows {
+        let tests = row.trim_end_matches([' ', '|']).rsplit('|').next().unwrap_or_default();
+        let named: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "{row}");
+        for name in named {
+            assert!(text.contains(&format!("fn {name}(")), "no test {name}: {row}");
+        }
+    }
+}
+
 #[test]
 fn the_reference_has_a_row_for_every_key_of_the_file() {
     fn keys(schema: &serde_json::Value, out: &mut Vec<String>) {

@@ -5,7 +5,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{dgd::count, schema};
+use super::{Condition, dgd::count, schema};
 use crate::units::Replicas;
 
 /// The scale handle of one service of a serving graph.
@@ -68,6 +68,10 @@ pub struct DgdsaStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::date_time")]
     pub last_scale_time: Option<Time>,
+    /// Conditions; the only type used is `Conflict`: somebody else sets the replicas too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Option<Vec<Condition>>,
 }
 
 impl DgdsaSpec {

@@ -16,6 +16,10 @@ pub const DGD_PLURAL: &str = "dynamographdeployments";
 pub const DGDSA_KIND: &str = "DynamoGraphDeploymentScalingAdapter";
 /// Resource of [`DGDSA_KIND`], as in an RBAC rule.
 pub const DGDSA_PLURAL: &str = "dynamographdeploymentscalingadapters";
+/// Scale subresource of [`DGDSA_KIND`], as in an RBAC rule.
+pub const DGDSA_SCALE: &str = "dynamographdeploymentscalingadapters/scale";
+/// Status subresource of [`DGDSA_KIND`], as in an RBAC rule.
+pub const DGDSA_STATUS: &str = "dynamographdeploymentscalingadapters/status";
 /// Kind of a profile-and-deploy request.
 pub const DGDR_KIND: &str = "DynamoGraphDeploymentRequest";
 /// Resource of [`DGDR_KIND`], as in an RBAC rule.
@@ -65,6 +69,8 @@ pub const CONDITION_READY: &str = "Ready";
 pub const REASON_ALL_READY: &str = "all_resources_are_ready";
 /// Reason of [`CONDITION_READY`] when false because services are not ready.
 pub const REASON_SOME_NOT_READY: &str = "some_resources_are_not_ready";
+/// Condition type of an adapter whose replicas somebody else sets too.
+pub const CONDITION_CONFLICT: &str = "Conflict";
 /// `status.state` of a DGD whose services do not all run yet.
 pub const STATE_PENDING: &str = "pending";
 /// `status.state` of a DGD whose services all run.
@@ -84,6 +90,13 @@ pub const EVENT_ADAPTER_UPDATED: &str = "AdapterUpdated";
 pub const EVENT_ADAPTER_DELETED: &str = "AdapterDeleted";
 /// Event on a DGD: two services, or a service and a foreign object, want one adapter name.
 pub const EVENT_ADAPTER_CONFLICT: &str = "AdapterConflict";
+
+/// Event on an adapter: somebody else sets its replicas too.
+pub const EVENT_CONFLICT: &str = "Conflict";
+/// Event on an adapter: nobody else sets its replicas any more.
+pub const EVENT_CONFLICT_RESOLVED: &str = "ConflictResolved";
+/// Event on an adapter: a change by somebody else was written over.
+pub const EVENT_OVERWRITTEN: &str = "Overwritten";
 
 /// Name of the adapter of a service: `<dgd>-<service in lower case>`.
 #[must_use]

@@ -265,6 +265,12 @@ impl CallError {
         matches!(self.failure, CallFailure::NotFound)
     }
 
+    /// Whether the answer was lost: what was asked for may have been done.
+    #[must_use]
+    pub const fn may_have_arrived(&self) -> bool {
+        matches!(self.failure, CallFailure::Deadline(_) | CallFailure::Transport(_))
+    }
+
     /// Whether RBAC says no.
     #[must_use]
     pub const fn is_forbidden(&self) -> bool {

@@ -5,6 +5,7 @@
 //! * [`adapter`]: the controller that keeps one scaling adapter for every service that wants one, and
 //!   carries its replicas to the graph.
 //! * [`scale`]: the scale writer, the only way by which a decision becomes replicas.
+//! * [`rivals`]: who else sets the replicas of our adapters.
 //! * [`rights`]: what RBAC lets us do, asked before it matters.
 //! * [`inventory`]: the replica inventory of one graph.
 //!
@@ -16,4 +17,5 @@ pub mod clock;
 pub mod events;
 pub mod inventory;
 pub mod rights;
+pub mod rivals;
 pub mod scale;

@@ -144,9 +144,6 @@ impl ScaleError {
     }
 }
 
-/// The scale subresource, as RBAC names it.
-pub const SCALE: &str = "dynamographdeploymentscalingadapters/scale";
-
 impl ScaleWriter {
     /// A writer that gives each call `deadline`.
     #[must_use]
@@ -200,7 +197,9 @@ impl ScaleWriter {
             service: target.service.clone(),
             adapter: adapter.clone(),
         };
-        let call = |verb| Call::object(verb, names::GROUP, SCALE, &target.namespace, &adapter);
+        let call = |verb| {
+            Call::object(verb, names::GROUP, names::DGDSA_SCALE, &target.namespace, &adapter)
+        };
 
         let read = within(self.deadline, call("get"), adapters.get_scale(&adapter)).await;
         let (present, version) = match read {

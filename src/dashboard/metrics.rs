@@ -74,6 +74,7 @@ inner! {
     last_success: Gauges = LAST_SUCCESS,
     decisions: Counters = DECISIONS,
     writes: Counters = WRITES,
+    conflict: Gauges = CONFLICT,
     replicas: Gauges = REPLICAS,
     recommended: Gauges = RECOMMENDED,
     gpu_seconds: Counters = GPU_SECONDS,
@@ -223,6 +224,12 @@ impl DeploymentMetrics {
     /// A replica count was written, with this result.
     pub fn write(&self, pool: Role, result: &'static str) {
         self.inner().writes.increment(&[&self.name, pool.as_str(), result]);
+    }
+
+    /// Whether somebody else sets the replicas of a pool too.
+    pub fn set_conflict(&self, pool: Role, conflict: bool) {
+        let figure = Some(f64::from(u8::from(conflict)));
+        self.inner().conflict.set(&[&self.name, pool.as_str()], figure);
     }
 
     /// What the latest decision asks for.

@@ -82,6 +82,8 @@ metrics! {
         "Decisions, by their reason; holding is a decision";
     WRITES = Counter "sla_planner_scale_writes_total" [DEPLOYMENT, POOL, "result"]
         "Writes of a replica count to the cluster, by result";
+    CONFLICT = Gauge "sla_planner_conflict" [DEPLOYMENT, POOL]
+        "1 while somebody else sets the replicas of the pool too";
     REPLICAS = Gauge "sla_planner_replicas" [DEPLOYMENT, POOL, "state"]
         "Replicas that are desired, ready, starting, draining, and stuck among the starting";
     RECOMMENDED = Gauge "sla_planner_recommended_replicas" [DEPLOYMENT, POOL]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::look::Services;
+use super::rivals::Conflicts;
 use crate::api::names;
 use crate::check::PoolLimits;
 use crate::controllers::scale::{Refusal, ScaleOutcome, ScalePath, ScaleTarget, ScaleWriter};
@@ -48,12 +50,13 @@ impl<'a> Ledger<'a> {
     }
 }
 
-/// Writes what changes, in the order of [`Decision::writes`]. A write that failed stops no other one
-/// but growth for which it was to make room in the budget.
+/// Writes what changes, in the order of [`Decision::writes`], but for pools that `conflicts` names. A
+/// write that failed stops no other one but growth for which it was to make room in the budget.
 pub(super) async fn act(
     writer: &ScaleWriter,
     target: &DgdTarget,
-    services: &[(Role, Result<String, String>)],
+    services: &Services,
+    conflicts: Option<&Conflicts>,
     decision: &Decision,
     limits: &[PoolLimits],
     budget: Option<Gpus>,
@@ -62,11 +65,15 @@ pub(super) async fn act(
     let mut ledger = Ledger::new(limits, budget, decision);
     for write in decision.writes() {
         let service = services.iter().find(|(role, _)| *role == write.role).map(|(_, s)| s);
-        let acted = match service {
+        let other = conflicts.and_then(|conflicts| conflicts.get(&write.role));
+        let acted = match (other, service) {
+            (Some(other), _) => {
+                not_written(write, "conflict", &format!("{other} sets the replicas too"))
+            }
             _ if !ledger.has_room(write) => {
                 not_written(write, "skipped", "an earlier write that was to make room failed")
             }
-            Some(Ok(service)) => {
+            (None, Some(Ok(service))) => {
                 let at = ScaleTarget {
                     namespace: target.namespace.clone(),
                     dgd: target.dgd.clone(),
@@ -74,8 +81,8 @@ pub(super) async fn act(
                 };
                 write_one(writer, &at, write).await
             }
-            Some(Err(why)) => not_written(write, "no_service", why),
-            None => not_written(write, "no_service", "the pool has no service"),
+            (None, Some(Err(why))) => not_written(write, "no_service", why),
+            (None, None) => not_written(write, "no_service", "the pool has no service"),
         };
         ledger.note(write, acted.outcome.error.is_some());
         done.push(acted);

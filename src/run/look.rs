@@ -18,6 +18,9 @@ use super::CALL_DEADLINE;
 /// The services that the pools are, or why that is not known.
 pub(super) type Services = Vec<(Role, Result<String, String>)>;
 
+/// What did not work: source, kind, text.
+pub(super) type Trouble = (&'static str, &'static str, String);
+
 /// What a look brought, and what there is to say of it.
 pub(super) struct Look {
     /// The graph as it was read, or why it was not.
@@ -25,8 +28,8 @@ pub(super) struct Look {
     pub(super) observation: Observation,
     /// The services that the pools are, as far as the graph tells.
     pub(super) services: Services,
-    /// What did not work, for the log and the metrics: source, kind, text.
-    pub(super) trouble: Vec<(&'static str, &'static str, String)>,
+    /// What did not work, for the log and the metrics.
+    pub(super) trouble: Vec<Trouble>,
 }
 
 /// Looks at one deployment.
@@ -146,7 +149,7 @@ pub(super) async fn read_inventory(
 }
 
 /// What is known less well than it could be.
-fn remark(found: &DgdInventory, trouble: &mut Vec<(&'static str, &'static str, String)>) {
+fn remark(found: &DgdInventory, trouble: &mut Vec<Trouble>) {
     if let PodSource::DgdStatus { why } = &found.pods {
         trouble.push(("kubernetes", "degraded", format!("pods are not seen: {why}")));
     }

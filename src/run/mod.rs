@@ -7,6 +7,7 @@
 mod act;
 mod gpus;
 mod look;
+mod rivals;
 mod sink;
 mod tick;
 mod webhook;

@@ -14,7 +14,7 @@ use crate::controllers::client::Call;
 use crate::controllers::clock;
 use crate::controllers::inventory::{self, DgdInventory, InventoryError};
 use crate::controllers::rights;
-use crate::controllers::scale::{SCALE, ScaleWriter};
+use crate::controllers::scale::ScaleWriter;
 use crate::dashboard::{DeploymentMetrics, ForecastFigures, Metrics};
 use crate::observe::{Inventory, Missing, Observation, Traffic, TrafficStep};
 use crate::plan::{Memory, Outcome, PlanInput, PoolInput, Starting, learn_history, plan};
@@ -28,6 +28,7 @@ use crate::units::{Gpus, Millis, PerSecond, Role, Timestamp, format_duration};
 use super::act::{Acted, act};
 use super::gpus;
 use super::look::{Look, Looker, read_inventory};
+use super::rivals::{Conflicts, Rivals};
 use super::sink::Sink;
 use super::{CALL_DEADLINE, RunError};
 
@@ -38,6 +39,7 @@ pub(super) struct Planner {
     engines: BTreeMap<Role, EngineProfile>,
     looker: Looker,
     writer: ScaleWriter,
+    rivals: Rivals,
     kube: Client,
     memory: Memory,
     metrics: Metrics,
@@ -71,6 +73,7 @@ impl Planner {
         Self {
             looker: Looker::new(&config, kube.clone(), prometheus),
             writer: ScaleWriter::new(kube.clone(), CALL_DEADLINE),
+            rivals: Rivals::new(&config, &target, kube.clone()),
             config,
             target,
             engines,
@@ -176,7 +179,7 @@ impl Planner {
     /// Says, once, where a scale may be written and not read: nothing fails by that, so nothing else
     /// would tell.
     async fn tell_of_blind_writes(&self, writes: &[Call]) {
-        for write in writes.iter().filter(|call| call.resource == SCALE) {
+        for write in writes.iter().filter(|call| call.resource == names::DGDSA_SCALE) {
             let call = Call { verb: "get", ..write.clone() };
             match rights::allowed(&self.kube, &call, CALL_DEADLINE).await {
                 Ok(true) => {}
@@ -202,7 +205,7 @@ impl Planner {
                 let service =
                     inventory::resolve(&found.dgd, *role, pool.service.as_deref()).ok()?;
                 Some(if found.services.get(service)?.adapter_enabled {
-                    may(SCALE, &names::adapter_name(dgd, service))
+                    may(names::DGDSA_SCALE, &names::adapter_name(dgd, service))
                 } else {
                     may(names::DGD_PLURAL, dgd)
                 })
@@ -216,9 +219,16 @@ impl Planner {
     ///
     /// Where the first look that succeeds finds that a right is missing.
     pub(super) async fn tick(&mut self, now: Timestamp) -> Result<(), RunError> {
-        let Look { found, observation, services, trouble } =
+        let Look { found, observation, services, mut trouble } =
             self.looker.look(now, &self.config, &self.target).await;
         self.ask_rights(&found).await?;
+        // Who only advises does not mind who writes.
+        let conflicts = match &found {
+            Ok(found) if self.config.mode == Mode::Act => {
+                self.rivals.look(now, found, &services, &mut trouble).await
+            }
+            Ok(_) | Err(_) => Conflicts::new(),
+        };
         self.learn_gpus(&observation);
         for (source, kind, text) in &trouble {
             self.metrics.error(source, kind);
@@ -252,10 +262,18 @@ impl Planner {
         self.memory = memory;
         let acts = self.config.mode == Mode::Act && check::may_act(&notes);
         let acted = if acts {
-            act(&self.writer, &self.target, &services, &decision, &limits, self.config.budget).await
+            let stopped = self.rivals.stopped(&conflicts);
+            let budget = self.config.budget;
+            act(&self.writer, &self.target, &services, stopped, &decision, &limits, budget).await
         } else {
             Vec::new()
         };
+        if let Ok(found) = &found {
+            self.rivals.acted(found, &services, &acted).await;
+        }
+        for role in self.config.pools.keys() {
+            self.figures.set_conflict(*role, conflicts.contains_key(role));
+        }
         for note in &notes {
             tracing::error!(rule = note.rule.as_str(), "the referee objects: {}", note.detail);
         }

@@ -39,6 +39,7 @@ impl Validate for File {
             mode: _,
             load,
             adapter_controller: _,
+            on_conflict: _,
             metrics_port: _,
             record: _,
             webhook,

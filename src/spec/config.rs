@@ -214,6 +214,17 @@ pub enum Mode {
     Advise,
 }
 
+/// What to do where somebody else sets the replicas of a pool too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnConflict {
+    /// Writes that pool no more until the other one has ended.
+    #[default]
+    Stop,
+    /// Tells it, and goes on writing.
+    Warn,
+}
+
 /// A steady load that was stated, not observed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StatedLoad {
@@ -248,6 +259,8 @@ pub struct Config {
     pub load: Option<StatedLoad>,
     /// Whether the embedded adapter controller runs.
     pub adapter_controller: bool,
+    /// What to do where somebody else sets the replicas of a pool too.
+    pub on_conflict: OnConflict,
     /// Port of the metrics; 0 is off.
     pub metrics_port: u16,
     /// File of the decision records, or `-`.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::text::DurationText;
-use super::{Mode, Secret, WebhookFile};
+use super::{Mode, OnConflict, Secret, WebhookFile};
 use crate::units::Predictor;
 
 /// The configuration of sla-planner: one schema for all commands.
@@ -41,6 +41,10 @@ pub struct File {
     /// Runs the embedded adapter controller. Default: false, since NVIDIA's operator brings one,
     /// and two adapter controllers must never write at once.
     pub adapter_controller: Option<bool>,
+    /// What to do where somebody else sets the replicas of a pool too (an HPA or a ScaledObject on its
+    /// adapter, or three changes of ours taken back within five minutes): `stop` writes no more until
+    /// that has ended, `warn` goes on writing. Both are told. Default: `stop`.
+    pub on_conflict: Option<OnConflict>,
     /// Port of `/metrics`, `/healthz` and `/readyz`; 0 turns them off. Default: the environment
     /// variable `PLANNER_PROMETHEUS_PORT`, else 9085.
     pub metrics_port: Option<u16>,

@@ -14,8 +14,8 @@ mod webhook;
 
 pub use crate::units::{TextError, format_duration, parse_duration};
 pub use config::{
-    Config, DgdTarget, EngineLimits, ForecastSource, Intervals, Mode, Pool, PrometheusSource,
-    Secret, Sla, StatedLoad,
+    Config, DgdTarget, EngineLimits, ForecastSource, Intervals, Mode, OnConflict, Pool,
+    PrometheusSource, Secret, Sla, StatedLoad,
 };
 pub use file::{File, PoolFile, SlaFile};
 pub use load::{ConfigError, Defaults, load};

@@ -10,6 +10,8 @@ mod drop_in;
 mod ending;
 mod faults;
 mod load;
+mod pains;
 mod rights;
+mod rivals;
 mod scene;
 mod surroundings;

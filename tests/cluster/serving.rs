@@ -56,7 +56,7 @@ pub(crate) fn controller_rules() -> Vec<PolicyRule> {
             &[names::DGDSA_PLURAL],
             &["get", "list", "watch", "create", "patch", "delete"],
         ),
-        rule("nvidia.com", &["dynamographdeploymentscalingadapters/status"], &["patch"]),
+        rule("nvidia.com", &[names::DGDSA_STATUS], &["patch"]),
         rule("", &["events"], &["create", "patch"]),
     ]
 }
@@ -65,9 +65,13 @@ pub(crate) fn controller_rules() -> Vec<PolicyRule> {
 pub(crate) fn planner_rules() -> Vec<PolicyRule> {
     vec![
         rule("nvidia.com", &[names::DGD_PLURAL], &["get", "patch"]),
-        rule("nvidia.com", &["dynamographdeploymentscalingadapters/scale"], &["get", "patch"]),
+        rule("nvidia.com", &[names::DGDSA_SCALE], &["get", "patch"]),
         rule("nvidia.com", &[names::DGDSA_PLURAL], &["get"]),
         rule("", &["pods"], &["list"]),
+        rule("autoscaling", &["horizontalpodautoscalers"], &["list"]),
+        rule("keda.sh", &["scaledobjects"], &["list"]),
+        rule("nvidia.com", &[names::DGDSA_STATUS], &["patch"]),
+        rule("", &["events"], &["create", "patch"]),
     ]
 }
 
@@ -278,13 +282,8 @@ pub(crate) async fn pods_of(ns: &Namespace, service: &str) -> Result<(usize, usi
 }
 
 pub(crate) async fn has_event(ns: &Namespace, reason: &str, message: &str) {
-    let events: Api<Event> = ns.api().await;
     eventually(&format!("event {reason}: {message}"), SOON, async || {
-        let list = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-        let said: Vec<_> = list
-            .into_iter()
-            .map(|event| (event.reason.unwrap_or_default(), event.message.unwrap_or_default()))
-            .collect();
+        let said = events_of(ns, &ListParams::default()).await?;
         if said.iter().any(|(r, m)| r == reason && m == message) {
             Ok(())
         } else {
@@ -292,4 +291,17 @@ pub(crate) async fn has_event(ns: &Namespace, reason: &str, message: &str) {
         }
     })
     .await;
+}
+
+/// The events about the object of this name: reason and message.
+pub(crate) async fn events(ns: &Namespace, about: &str) -> Vec<(String, String)> {
+    let params = ListParams::default().fields(&format!("involvedObject.name={about}"));
+    events_of(ns, &params).await.expect("events")
+}
+
+async fn events_of(ns: &Namespace, params: &ListParams) -> Result<Vec<(String, String)>, String> {
+    let events: Api<Event> = ns.api().await;
+    let list = events.list(params).await.map_err(|error| error.to_string())?;
+    let said = |event: Event| (event.reason.unwrap_or_default(), event.message.unwrap_or_default());
+    Ok(list.into_iter().map(said).collect())
 }

@@ -84,7 +84,8 @@ pub(super) fn of_text(text: &str) -> Option<Vec<Said>> {
 }
 
 /// Keys that only our configurations have.
-const OURS: [&str; 11] = [
+const OURS: [&str; 12] = [
+    "on_conflict",
     "webhook",
     "metrics_port",
     "sla",

@@ -357,7 +357,7 @@ impl Applier {
             status["lastScaleTime"] = json!(Time(wall_clock()));
         }
         let patch = json!({"status": status});
-        let call = Call { resource: ADAPTER_STATUS, ..adapter_call("patch", here, &adapter) };
+        let call = Call { resource: names::DGDSA_STATUS, ..adapter_call("patch", here, &adapter) };
         let api = self.adapters(here);
         let (params, patch) = (patch_params(), Patch::Merge(&patch));
         match within(self.deadline, call, api.patch_status(&adapter, &params, &patch)).await {
@@ -382,8 +382,6 @@ impl Applier {
         Api::namespaced(self.client.clone(), &here.namespace)
     }
 }
-
-const ADAPTER_STATUS: &str = "dynamographdeploymentscalingadapters/status";
 
 /// The graph that is worked on.
 struct Here<'a> {

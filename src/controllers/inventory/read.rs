@@ -12,7 +12,7 @@ use super::{count, roles};
 use crate::api::{DynamoGraphDeployment, DynamoGraphDeploymentScalingAdapter, names};
 use crate::controllers::client::{Call, CallError, within};
 use crate::observe::{Inventory, Missing, PoolInventory, Role, Signal};
-use crate::units::{Replicas, Timestamp};
+use crate::units::Timestamp;
 
 /// How an inventory is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +35,14 @@ pub struct DgdInventory {
 }
 
 /// The inventory of one service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ServiceInventory {
     /// The counts.
     pub pool: PoolInventory,
     /// Whether an adapter holds the replicas.
     pub adapter_enabled: bool,
+    /// The adapter, where it is there and could be read.
+    pub adapter: Option<DynamoGraphDeploymentScalingAdapter>,
     /// Where the desired number is from.
     pub desired_from: DesiredSource,
 }
@@ -147,11 +149,12 @@ pub async fn read(
     };
     let mut services = BTreeMap::new();
     for (service, spec) in dgd.services() {
-        let (desired, desired_from) = if spec.adapter_enabled() {
-            read_desired(client, &dgd, service, spec.replicas(), call_deadline).await?
+        let (adapter, desired_from) = if spec.adapter_enabled() {
+            read_adapter(client, &dgd, service, call_deadline).await?
         } else {
-            (spec.replicas(), DesiredSource::Dgd)
+            (None, DesiredSource::Dgd)
         };
+        let desired = adapter.as_ref().map_or(spec.replicas(), |a| a.spec.replicas());
         let pool = match &source {
             PodSource::Pods => {
                 count::by_pods(count::pods_of(&pods, name, service), spec, desired, now)
@@ -159,8 +162,8 @@ pub async fn read(
             PodSource::DgdStatus { .. } => count::by_status(&dgd, service, spec, desired),
         };
         let adapter_enabled = spec.adapter_enabled();
-        services
-            .insert(service.to_owned(), ServiceInventory { pool, adapter_enabled, desired_from });
+        let found = ServiceInventory { pool, adapter_enabled, adapter, desired_from };
+        services.insert(service.to_owned(), found);
     }
     Ok(DgdInventory { dgd, services, pods: source, at: now })
 }
@@ -177,22 +180,21 @@ async fn list_pods(
     Ok(within(deadline, call, pods.list(&params)).await?.items)
 }
 
-async fn read_desired(
+async fn read_adapter(
     client: &Client,
     dgd: &DynamoGraphDeployment,
     service: &str,
-    in_dgd: Replicas,
     deadline: Duration,
-) -> Result<(Replicas, DesiredSource), InventoryError> {
+) -> Result<(Option<DynamoGraphDeploymentScalingAdapter>, DesiredSource), InventoryError> {
     let namespace = dgd.namespace().unwrap_or_default();
     let adapter = names::adapter_name(&dgd.name_any(), service);
     let call = Call::object("get", names::GROUP, names::DGDSA_PLURAL, &namespace, &adapter);
     let adapters: Api<DynamoGraphDeploymentScalingAdapter> =
         Api::namespaced(client.clone(), &namespace);
     match within(deadline, call, adapters.get(&adapter)).await {
-        Ok(found) => Ok((found.spec.replicas(), DesiredSource::Adapter)),
+        Ok(found) => Ok((Some(found), DesiredSource::Adapter)),
         Err(error) if error.is_not_found() || error.is_forbidden() => {
-            Ok((in_dgd, DesiredSource::DgdInstead { why: error.to_string() }))
+            Ok((None, DesiredSource::DgdInstead { why: error.to_string() }))
         }
         Err(error) => Err(InventoryError::Adapter(error)),
     }

@@ -6,6 +6,7 @@ use kube::api::{ListParams, PostParams};
 use serde_json::{Value, json};
 use sla_planner::api::{DynamoGraphDeploymentScalingAdapter, names};
 
+use super::rivals::hpa;
 use super::scene::{HIGH, MODEL, SOON, Scene, graph};
 use crate::bench::{Guarded, eventually, rule};
 use crate::deploy::{kustomize, manifests, placed, rules_of, text_of};
@@ -14,8 +15,8 @@ use crate::serving::{Controller, DGD, adapters, asked_of_dgd, namespace};
 /// Deployments that one test plays at once, each with a Prometheus of its own.
 const AT_ONCE: usize = 3;
 
-const SCALE: &str = "dynamographdeploymentscalingadapters/scale";
-const STATUS: &str = "dynamographdeploymentscalingadapters/status";
+const SCALE: &str = names::DGDSA_SCALE;
+const STATUS: &str = names::DGDSA_STATUS;
 
 /// What has to happen for a right to be used.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,6 +31,10 @@ enum Use {
     LeftOver,
     /// The same thing has to be told twice.
     ToldTwice,
+    /// An HPA scales one of the adapters.
+    Rival,
+    /// It goes, and comes again.
+    RivalAgain,
     /// Nothing in these tests uses it; why stands beside it.
     Never,
 }
@@ -38,13 +43,18 @@ enum Use {
 type Right = (&'static str, &'static str, &'static str, Use);
 
 /// Every right of the planner.
-const OF_THE_PLANNER: [Right; 6] = [
+const OF_THE_PLANNER: [Right; 11] = [
     (names::GROUP, names::DGD_PLURAL, "get", Use::Adapters),
     (names::GROUP, names::DGD_PLURAL, "patch", Use::NoAdapters),
     (names::GROUP, names::DGDSA_PLURAL, "get", Use::Adapters),
     (names::GROUP, SCALE, "get", Use::Adapters),
     (names::GROUP, SCALE, "patch", Use::Adapters),
     ("", "pods", "list", Use::Adapters),
+    ("autoscaling", "horizontalpodautoscalers", "list", Use::Adapters),
+    ("keda.sh", "scaledobjects", "list", Use::Adapters),
+    (names::GROUP, STATUS, "patch", Use::Rival),
+    ("", "events", "create", Use::Rival),
+    ("", "events", "patch", Use::RivalAgain),
 ];
 
 /// Every right that the adapter controller adds, and the one to patch graphs, which it uses as well.
@@ -129,6 +139,22 @@ async fn adapter_by_hand(scene: &Scene) {
     adapters(&scene.ns).await.create(&PostParams::default(), &by_hand).await.expect("made");
 }
 
+/// An HPA that scales the decode workers.
+const RIVAL: &str = "decode-hpa";
+
+/// Lets an HPA scale the decode workers, and waits until the planner has said so.
+async fn rival_is_told(scene: &Scene, planner: &Guarded) {
+    let told = |said: String| said.matches("sets the replicas of this adapter too").count();
+    let before = told(said(planner));
+    scene.asks("adapters", |(_, decode)| decode > 0).await;
+    hpa(&scene.ns, RIVAL, DECODE, (1, 9)).await;
+    eventually("the conflict to be told", SOON, async || {
+        let said = said(planner);
+        if told(said.clone()) > before { Ok(()) } else { Err(said) }
+    })
+    .await;
+}
+
 const PREFILL: &str = "llama-vllmprefillworker";
 const DECODE: &str = "llama-vllmdecodeworker";
 
@@ -153,7 +179,7 @@ async fn label_is_put_back(scene: &Scene) {
 async fn names_the_right(number: usize, role: &'static str, right: Right) {
     let (group, resource, verb, used) = right;
     let rules = without(rules_of(&kustomize(role)), right);
-    let adapters = matches!(used, Use::Adapters | Use::HandMade | Use::ToldTwice);
+    let adapters = !matches!(used, Use::NoAdapters | Use::LeftOver);
     let scene = Scene::set(&format!("lacks{number}"), graph(adapters)).await;
     if matches!(used, Use::HandMade | Use::LeftOver) {
         adapter_by_hand(&scene).await;
@@ -166,6 +192,14 @@ async fn names_the_right(number: usize, role: &'static str, right: Right) {
     let config = scene
         .config(&scene.prometheus.url(), if embedded { "adapter_controller: true" } else { "" });
     let planner = scene.start_with(user.kubeconfig(), &config);
+    if matches!(used, Use::Rival | Use::RivalAgain) {
+        rival_is_told(&scene, &planner).await;
+    }
+    if used == Use::RivalAgain {
+        scene.ns.kubectl(&["delete", "hpa", RIVAL]).await.success();
+        says(&planner, "nobody else sets the replicas").await;
+        rival_is_told(&scene, &planner).await;
+    }
     if used == Use::ToldTwice {
         scene.asks("adapters", |(_, decode)| decode > 0).await;
         label_is_put_back(&scene).await;

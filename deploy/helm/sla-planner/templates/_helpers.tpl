@@ -65,6 +65,23 @@ lost without each. */}}
 - apiGroups: [""]
   resources: ["pods"]
   verbs: ["list"]
+{{- if $acts }}
+# Sees who else scales our adapters. Where KEDA is not installed, its rule does nothing.
+- apiGroups: ["autoscaling"]
+  resources: ["horizontalpodautoscalers"]
+  verbs: ["list"]
+- apiGroups: ["keda.sh"]
+  resources: ["scaledobjects"]
+  verbs: ["list"]
+# Shows on the adapter that somebody else scales it too; the adapter controller: how many replicas
+# and which pods there are.
+- apiGroups: ["nvidia.com"]
+  resources: ["dynamographdeploymentscalingadapters/status"]
+  verbs: ["patch"]
+- apiGroups: [""]
+  resources: ["events"]
+  verbs: ["create", "patch"]
+{{- end }}
 {{- if and $acts .Values.config.adapter_controller }}
 # Adapter controller: watches the graphs of the namespace.
 - apiGroups: ["nvidia.com"]
@@ -74,14 +91,6 @@ lost without each. */}}
 - apiGroups: ["nvidia.com"]
   resources: ["dynamographdeploymentscalingadapters"]
   verbs: ["list", "watch", "create", "patch", "delete"]
-# Adapter controller: tells the scale subresource how many replicas and which pods there are.
-- apiGroups: ["nvidia.com"]
-  resources: ["dynamographdeploymentscalingadapters/status"]
-  verbs: ["patch"]
-# Adapter controller: tells what it did on graphs and adapters.
-- apiGroups: [""]
-  resources: ["events"]
-  verbs: ["create", "patch"]
 # Adapter controller, where OwnerReferencesPermissionEnforcement is on: adapters block the deletion
 # of the graph that owns them.
 - apiGroups: ["nvidia.com"]
