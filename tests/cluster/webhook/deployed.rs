@@ -192,19 +192,29 @@ async fn the_chart_installs_upgrades_and_removes_the_same() {
     let secret = config["webhook"]["certificate"]["secret"].as_str().expect("a name").to_owned();
     // A process on the loopback takes the place of the pods, which are simulated.
     let port = free_port();
+    let mut shipped = Vec::new();
     for (kind, count) in [(VALIDATING, 3), (MUTATING, 2)] {
         let found = get(&[kind, &of]).await;
         let hooks = found["webhooks"].as_array().expect("webhooks");
         assert_eq!(hooks.len(), count);
-        let steps = hooks.iter().enumerate().map(|(index, hook)| {
+        let (mut there, mut back) = (Vec::new(), Vec::new());
+        for (index, hook) in hooks.iter().enumerate() {
             let service = &hook["clientConfig"]["service"];
-            assert_eq!((&service["name"], &service["namespace"]), (&json!(NAME), &json!(ns.name())));
+            assert_eq!(
+                (&service["name"], &service["namespace"]),
+                (&json!(NAME), &json!(ns.name()))
+            );
             let path = service["path"].as_str().expect("a path");
-            let url = json!({"url": format!("https://127.0.0.1:{port}{path}")});
-            json!({"op": "replace", "path": format!("/webhooks/{index}/clientConfig"), "value": url})
-        });
-        let patch = Value::Array(steps.collect()).to_string();
+            let at = format!("/webhooks/{index}/clientConfig");
+            let url = json!(format!("https://127.0.0.1:{port}{path}"));
+            there.push(json!({"op": "remove", "path": format!("{at}/service")}));
+            there.push(json!({"op": "add", "path": format!("{at}/url"), "value": url}));
+            back.push(json!({"op": "remove", "path": format!("{at}/url")}));
+            back.push(json!({"op": "add", "path": format!("{at}/service"), "value": service}));
+        }
+        let patch = Value::Array(there).to_string();
         ns.kubectl(&["patch", kind, &of, "--type=json", "-p", &patch]).await.success();
+        shipped.push((kind, Value::Array(back).to_string()));
     }
     let role: Vec<PolicyRule> =
         serde_json::from_value(get(&["role", NAME]).await["rules"].clone()).expect("rules");
@@ -226,6 +236,9 @@ async fn the_chart_installs_upgrades_and_removes_the_same() {
     };
     let before = bundle().await;
     assert!(before.is_some());
+    for (kind, patch) in &shipped {
+        ns.kubectl(&["patch", kind, &of, "--type=json", "-p", patch]).await.success();
+    }
     let three = [&values[..], &["webhook.replicas=3"]].concat();
     helm(&ns, "upgrade", &three).await;
     assert_eq!(bundle().await, before);
