@@ -254,7 +254,7 @@ async fn whoami(kube: &Client, again: Duration) -> Option<String> {
 mod tests {
     use std::collections::VecDeque;
     use std::io::Write;
-    use std::sync::{Arc, Mutex};
+    use std::sync::{Arc, Mutex, PoisonError};
 
     use axum::Router;
     use axum::http::StatusCode;
@@ -303,7 +303,7 @@ mod tests {
 
     impl Write for Log {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
