@@ -7,6 +7,7 @@
 mod act;
 mod gpus;
 mod look;
+mod ready;
 mod rivals;
 mod sink;
 mod tick;
@@ -33,6 +34,7 @@ use crate::units::{Role, Timestamp};
 
 pub use webhook::{WebhookSetup, webhook};
 
+use ready::{Part, Ready};
 use sink::Sink;
 use tick::Planner;
 
@@ -129,12 +131,17 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
         adapter_controller = config.adapter_controller,
         "started"
     );
-    let webhooks = if config.webhook.enabled {
-        Some(webhook::start(&config.webhook, kube.clone(), &metrics, None, stopped.clone()).await?)
+    let runs_controller = config.adapter_controller && config.mode == Mode::Act;
+    let serves_webhooks = config.webhook.enabled;
+    let parts = [Part::FirstTick].into_iter().chain(serves_webhooks.then_some(Part::Webhooks));
+    let ready = Ready::after(health.clone(), parts);
+    let webhooks = if serves_webhooks {
+        webhook::warn_where_nobody_passes(&config.webhook, runs_controller);
+        let (kube, ready) = (kube.clone(), ready.clone());
+        Some(webhook::start(&config.webhook, kube, &metrics, ready, stopped.clone()).await?)
     } else {
         None
     };
-    let runs_controller = config.adapter_controller && config.mode == Mode::Act;
     let namespace = target.namespace.clone();
     let mut planner =
         Planner::new(config, target, engines, kube.clone(), prometheus, metrics, sink);
@@ -153,7 +160,7 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
         };
         tokio::spawn(adapter::run(kube, options, seen(stopped.clone()), |_| {}))
     });
-    let ended = plan_until(&mut planner, &health, stopped).await;
+    let ended = plan_until(&mut planner, &health, &ready, stopped).await;
     tracing::info!(dgd = name, "stopping");
     // Each of these ends by the same signal; what does not within the grace is dropped.
     signals.abort();
@@ -176,6 +183,7 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
 async fn plan_until(
     planner: &mut Planner,
     health: &Health,
+    ready: &Ready,
     stopped: watch::Receiver<bool>,
 ) -> Result<(), RunError> {
     let interval = planner.interval();
@@ -189,7 +197,7 @@ async fn plan_until(
         tokio::select! {
             done = planner.tick(clock::now()) => {
                 done?;
-                health.set_ready();
+                ready.is(Part::FirstTick);
             }
             () = stop => {
                 tracing::warn!("a tick was cut off by the shutdown");

@@ -11,10 +11,11 @@ use kube::api::{Api, PostParams};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::ready::{Part, Ready};
 use super::{CALL_DEADLINE, RunError, seen, serve, until_signal};
 use crate::controllers::client::{ClientOptions, connect};
 use crate::dashboard::{Health, Metrics};
-use crate::spec::{Certificate, Webhook};
+use crate::spec::{Certificate, StockIdentities, Webhook};
 use crate::webhook::certs::{Folder, Keeper, KeeperOptions, Plan};
 use crate::webhook::{Identities, Rules, Server, ServerOptions, Serving};
 
@@ -52,10 +53,12 @@ pub async fn webhook(setup: WebhookSetup) -> Result<(), RunError> {
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
     let health = Health::default();
     let served = serve(metrics_port, &metrics, &health, stopped.clone()).await?;
+    warn_where_nobody_passes(&webhook, false);
     let kube = connect(&ClientOptions { context })
         .await
         .map_err(|e| RunError::BadInput { source: anyhow!("failed to {:#}", anyhow!(e)) })?;
-    let task = start(&webhook, kube, &metrics, Some(health), stopped).await?;
+    let task =
+        start(&webhook, kube, &metrics, Ready::after(health, [Part::Webhooks]), stopped).await?;
     drop(task.await);
     tracing::info!("stopping");
     signals.abort();
@@ -65,13 +68,31 @@ pub async fn webhook(setup: WebhookSetup) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Starts the webhooks; the task ends by the stop, when the last request has its answer. `health`
-/// becomes ready with the first certificate.
+/// Warns where the replica guard would refuse whoever keeps the adapters: NVIDIA's operator, or an
+/// adapter controller that is another process.
+pub(super) fn warn_where_nobody_passes(webhook: &Webhook, runs_controller: bool) {
+    if nobody_passes(webhook, runs_controller) {
+        tracing::warn!(
+            "nobody may carry the replicas of adapters into the graphs: name the account of the \
+             adapter controller (of NVIDIA's operator, or of the planner that runs ours) in \
+             `webhook.allowed_users`, as system:serviceaccount:NAMESPACE:NAME, or its scaling is \
+             refused"
+        );
+    }
+}
+
+fn nobody_passes(webhook: &Webhook, runs_controller: bool) -> bool {
+    let is_none_named = webhook.allowed_users.is_empty();
+    is_none_named && webhook.stock_identities == StockIdentities::None && !runs_controller
+}
+
+/// Starts the webhooks; the task ends by the stop, when the last request has its answer. They are
+/// ready with the first certificate.
 pub(super) async fn start(
     webhook: &Webhook,
     kube: Client,
     metrics: &Metrics,
-    health: Option<Health>,
+    ready: Ready,
     stopped: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, RunError> {
     let Webhook {
@@ -114,7 +135,7 @@ pub(super) async fn start(
         let serve = async {
             // Until both are known no request can be judged. The probe keeps the pod out of its
             // Service until then; whoever calls all the same waits in the queue of the socket.
-            let own = whoami(&kube).await;
+            let own = whoami(&kube, ASK_AGAIN).await;
             while !serving.is_set() {
                 tokio::time::sleep(READY_EVERY).await;
             }
@@ -129,9 +150,7 @@ pub(super) async fn start(
         };
         tracing::info!(port, own, "webhooks served");
         rules.identities.exact.extend(own);
-        if let Some(health) = health {
-            health.set_ready();
-        }
+        ready.is(Part::Webhooks);
         let told = move |reviewed: &crate::webhook::Reviewed| {
             let crate::webhook::Reviewed { path, operation, result, reason, took } = reviewed;
             metrics.webhook_review(path, operation, result, reason, *took);
@@ -191,28 +210,140 @@ async fn bind(port: u16, options: ServerOptions) -> Result<Server, RunError> {
     })
 }
 
-/// The name under which the API server knows us: what our own controllers write carries it.
-async fn whoami(kube: &Client) -> Option<String> {
+/// The name under which the API server knows us: what our own controllers write carries it. `None`
+/// where the API server has no such question (it is of Kubernetes 1.28).
+///
+/// An API server that has just started may refuse what it allows a moment later, so a refusal is not
+/// taken for an answer: it is told once, with what to do where it stays.
+async fn whoami(kube: &Client, again: Duration) -> Option<String> {
     let reviews: Api<SelfSubjectReview> = Api::all(kube.clone());
+    let mut is_told = false;
     loop {
         let (params, review) = (PostParams::default(), SelfSubjectReview::default());
         let answer = reviews.create(&params, &review);
-        match tokio::time::timeout(CALL_DEADLINE, answer).await {
+        let why = match tokio::time::timeout(CALL_DEADLINE, answer).await {
             Ok(Ok(answer)) => {
                 return answer.status.and_then(|s| s.user_info).and_then(|user| user.username);
             }
-            Ok(Err(kube::Error::Api(status))) if status.code < 500 && status.code != 429 => {
-                let error = &status.message;
+            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 405) => {
                 tracing::warn!(
-                    error,
+                    error = status.message,
                     "we do not know our own name: what this process writes must be let pass by \
                      `webhook.allowed_users`"
                 );
                 return None;
             }
-            Ok(Err(error)) => tracing::warn!(%error, "who we are is not known yet"),
-            Err(_) => tracing::warn!("who we are is not known yet: no answer"),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer".to_owned(),
+        };
+        if !is_told {
+            is_told = true;
+            tracing::warn!(
+                error = why,
+                "who we are is not known yet, and no webhook is served until then; where it stays \
+                 refused, the rule {{apiGroups: [\"authentication.k8s.io\"], resources: \
+                 [\"selfsubjectreviews\"], verbs: [\"create\"]}} is missing, which \
+                 system:basic-user grants by default"
+            );
         }
-        tokio::time::sleep(ASK_AGAIN).await;
+        tokio::time::sleep(again).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::io::Write;
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use axum::Router;
+    use axum::http::StatusCode;
+    use axum::http::header::CONTENT_TYPE;
+    use axum::routing::post;
+    use serde_json::json;
+
+    use super::*;
+    use crate::controllers::client::client_of;
+    use crate::spec::{Defaults, load};
+
+    /// An API server that answers so many times with these codes, and then with a name.
+    async fn api_server(codes: &[u16]) -> (Client, Arc<Mutex<VecDeque<u16>>>) {
+        let left = Arc::new(Mutex::new(codes.iter().copied().collect::<VecDeque<_>>()));
+        let codes = Arc::clone(&left);
+        let answer = async move || {
+            let code = codes.lock().unwrap().pop_front();
+            let (code, body) = match code {
+                Some(code) => (
+                    code,
+                    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+                           "message": "not now", "reason": "Forbidden"}),
+                ),
+                None => (
+                    201,
+                    json!({"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1",
+                           "status": {"userInfo": {"username": "ada"}}}),
+                ),
+            };
+            (
+                StatusCode::from_u16(code).unwrap(),
+                [(CONTENT_TYPE, "application/json")],
+                body.to_string(),
+            )
+        };
+        let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+        let app = Router::new().route(path, post(answer));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async { axum::serve(listener, app).await });
+        (client_of(kube::Config::new(url)).unwrap(), left)
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_no_answer_to_who_we_are_and_is_told_once() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let (kube, left) = api_server(&[403, 401, 409, 429, 500]).await;
+        let own = whoami(&kube, Duration::from_millis(10)).await;
+        assert_eq!((own.as_deref(), left.lock().unwrap().len()), (Some("ada"), 0));
+        let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(said.matches("who we are is not known yet").count(), 1, "{said}");
+        assert!(said.contains("selfsubjectreviews"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn an_api_server_without_the_question_is_asked_once() {
+        for code in [404, 405] {
+            let (kube, left) = api_server(&[code, 500]).await;
+            assert_eq!(whoami(&kube, Duration::from_millis(10)).await, None);
+            assert_eq!(left.lock().unwrap().len(), 1, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_guard_that_nobody_passes_is_noticed() {
+        let webhook = |text: &str| {
+            load(&format!("webhook: {{{text}}}"), "f", &Defaults::default()).unwrap().webhook
+        };
+        assert!(nobody_passes(&webhook("enabled: true"), false));
+        assert!(!nobody_passes(&webhook("enabled: true"), true));
+        assert!(!nobody_passes(&webhook("allowed_users: [ada]"), false));
+        assert!(!nobody_passes(&webhook("stock_identities: suffix"), false));
     }
 }

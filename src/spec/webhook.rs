@@ -18,7 +18,8 @@ pub struct WebhookFile {
     /// Port of the HTTPS server. Default: 9443.
     pub port: Option<u16>,
     /// Users that may change the replicas which an adapter holds, besides this process: whole names
-    /// such as `system:serviceaccount:NAMESPACE:NAME`. Default: none.
+    /// such as `system:serviceaccount:NAMESPACE:NAME`. Where NVIDIA's operator keeps the adapters, its
+    /// account belongs here. Default: none.
     #[serde(default)]
     pub allowed_users: BTreeSet<String>,
     /// Whom Dynamo's operator would let pass besides, by a part of the name and in any namespace;

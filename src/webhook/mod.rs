@@ -18,7 +18,9 @@
 mod answer;
 pub mod certs;
 mod clock;
+mod desk;
 mod field;
+mod peers;
 mod request;
 mod rules;
 mod server;

@@ -1,5 +1,6 @@
 //! The server over real TLS, and certificates that change under it.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 
 use super::certs::{Folder, Made, make};
@@ -78,6 +79,15 @@ impl Running {
     }
 
     async fn connect(&self, ca: &str) -> tokio_rustls::client::TlsStream<TcpStream> {
+        self.connect_from(Ipv4Addr::LOCALHOST, ca).await
+    }
+
+    /// A connection from one of the addresses of the loopback.
+    async fn connect_from(
+        &self,
+        from: Ipv4Addr,
+        ca: &str,
+    ) -> tokio_rustls::client::TlsStream<TcpStream> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -86,9 +96,19 @@ impl Running {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let stream = TcpStream::connect(self.address).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        let stream = socket.connect(self.address).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+    }
+
+    /// What a client with this address gets for a review.
+    async fn ask_from(&self, from: Ipv4Addr, ca: &str) -> reqwest::Response {
+        let client = builder(&[ca]).local_address(IpAddr::from(from)).build().unwrap();
+        let request = client.post(self.url(PATH)).header("content-type", "application/json");
+        let answer = tokio::time::timeout(Duration::from_secs(1), request.body(review(1)).send());
+        answer.await.expect("an answer at once").unwrap()
     }
 
     fn last(&self) -> Reviewed {
@@ -97,10 +117,21 @@ impl Running {
 }
 
 fn client(authorities: &[&str]) -> reqwest::Client {
+    builder(authorities).build().unwrap()
+}
+
+fn builder(authorities: &[&str]) -> reqwest::ClientBuilder {
     drop(rustls::crypto::ring::default_provider().install_default());
     let authorities =
         authorities.iter().map(|ca| reqwest::Certificate::from_pem(ca.as_bytes()).unwrap());
-    reqwest::Client::builder().tls_certs_only(authorities).build().unwrap()
+    reqwest::Client::builder().tls_certs_only(authorities)
+}
+
+/// The head of a review with a body of this length.
+fn head(length: usize) -> String {
+    format!(
+        "POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    )
 }
 
 fn review(replicas: i64) -> String {
@@ -200,10 +231,97 @@ async fn a_body_over_the_limit_is_413_by_its_length_and_by_what_comes() {
     // Just below it is read, and is only malformed.
     let (status, _) = server.post(&made.ca, " ".repeat(BODY_LIMIT)).await;
     assert_eq!(status, 400);
-    // As many at once as there are, one after the other where room is short.
+    // Of more at once than there is room for, some are told to come back.
     let all =
         futures::future::join_all((0..12).map(|_| server.post(&made.ca, " ".repeat(BODY_LIMIT))));
-    assert!(all.await.iter().all(|(status, _)| *status == 400));
+    let statuses: Vec<u16> = all.await.into_iter().map(|(status, _)| status).collect();
+    assert!(statuses.iter().all(|status| matches!(status, 400 | 503)), "{statuses:?}");
+    assert_eq!(server.post(&made.ca, review(1)).await.0, 200);
+}
+
+#[tokio::test]
+async fn stalled_bodies_keep_nobody_out() {
+    let made = made();
+    let server = Running::start(&made).await;
+    let begun = clock::instant();
+    let mut stalled = Vec::new();
+    for _ in 0..40 {
+        let mut stream = server.connect(&made.ca).await;
+        stream.write_all(format!("{}{{", head(BODY_LIMIT)).as_bytes()).await.unwrap();
+        stalled.push(stream);
+    }
+    assert_eq!(server.ask_from(Ipv4Addr::LOCALHOST, &made.ca).await.status().as_u16(), 200);
+    for mut stream in stalled {
+        let mut answer = Vec::new();
+        drop(stream.read_to_end(&mut answer).await);
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+        assert!(answer.ends_with("the body did not arrive within 2 s\n"), "{answer}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn one_peer_cannot_take_all_the_room_and_is_told_to_come_back() {
+    let made = made();
+    let server = Running::start(&made).await;
+    let most = " ".repeat(BODY_LIMIT - 1);
+    let mut stalled = Vec::new();
+    for _ in 0..5 {
+        let mut stream = server.connect(&made.ca).await;
+        stream.write_all(head(BODY_LIMIT).as_bytes()).await.unwrap();
+        stream.write_all(most.as_bytes()).await.unwrap();
+        stalled.push(stream);
+    }
+    // So that it has surely been read.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let busy = server.ask_from(Ipv4Addr::LOCALHOST, &made.ca).await;
+    assert_eq!(
+        (busy.status().as_u16(), &busy.headers()["retry-after"]),
+        (503, &"1".parse().unwrap())
+    );
+    assert_eq!(busy.text().await.unwrap(), "too many bodies at once: come back in a second\n");
+    assert_eq!((server.last().result, server.last().reason), ("error", "busy"));
+    let other = Ipv4Addr::new(127, 0, 0, 2);
+    assert_eq!(server.ask_from(other, &made.ca).await.status().as_u16(), 200);
+    // Not for long.
+    tokio::time::sleep(Duration::from_millis(2200)).await;
+    assert_eq!(server.ask_from(Ipv4Addr::LOCALHOST, &made.ca).await.status().as_u16(), 200);
+    drop(stalled);
+}
+
+#[tokio::test]
+async fn who_never_asks_takes_not_all_connections_and_goes_within_seconds() {
+    let made = made();
+    let server = Running::start(&made).await;
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(TcpStream::connect(server.address).await.unwrap());
+    }
+    // One that drips a head is no better.
+    let mut dripping = server.connect_from(Ipv4Addr::new(127, 0, 0, 3), &made.ca).await;
+    dripping.write_all(b"POST / HTTP/1.1\r\n").await.unwrap();
+    let other = Ipv4Addr::new(127, 0, 0, 2);
+    let mut asking = server.connect_from(other, &made.ca).await;
+    let mut spare = server.connect_from(other, &made.ca).await;
+    let body = review(1);
+    let request = format!("{}{body}", head(body.len()));
+    let ask = async |stream: &mut tokio_rustls::client::TlsStream<TcpStream>| {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    };
+    ask(&mut asking).await;
+    let all_are_closed = async {
+        for mut stream in silent {
+            assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0);
+        }
+        assert_eq!(dripping.read(&mut [0]).await.unwrap_or(0), 0);
+    };
+    tokio::time::timeout(Duration::from_secs(8), all_are_closed).await.expect("closed");
+    // Who has asked may keep connections in reserve.
+    ask(&mut spare).await;
 }
 
 #[tokio::test]
@@ -226,10 +344,7 @@ async fn the_stop_lets_a_request_on_its_way_end_and_takes_no_other() {
     let mut server = Running::start(&made).await;
     let body = review(1);
     let (first, rest) = body.split_at(20);
-    let head = format!(
-        "POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
+    let head = head(body.len());
     let mut stream = server.connect(&made.ca).await;
     stream.write_all(format!("{head}{first}").as_bytes()).await.unwrap();
     // So that the head has surely been read.

@@ -2,10 +2,11 @@
 //!
 //! [`render`] runs kubectl's kustomize and Helm; [`agree`] compares what they make, without a cluster;
 //! [`apply`] installs it. That the planner works with the rights it is given is in
-//! `planner/deployed.rs`.
+//! `planner/deployed.rs`, and that the webhooks do in `webhook/deployed.rs`.
 
 mod agree;
 mod apply;
 mod render;
 
-pub(crate) use render::{kustomize, manifests, placed, rules_of, text_of};
+pub(crate) use apply::{helm, labelled_as_restricted};
+pub(crate) use render::{config_of, kustomize, manifests, of_kind, placed, rules_of, text_of};

@@ -21,12 +21,19 @@ use crate::units::Timestamp;
 use crate::webhook::clock;
 use crate::webhook::tls::{Pair, Serving};
 
+const VALIDATING: &str = "validatingwebhookconfigurations";
+const MUTATING: &str = "mutatingwebhookconfigurations";
+
 /// Between two looks at the Secret and the registration, where nothing went wrong. A `caBundle` that
 /// somebody removed (a manifest applied anew) is put back within this time; until then the API
 /// server refuses or skips what the webhook is for.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// After a failure.
 const AGAIN_AFTER: Duration = Duration::from_secs(3);
+/// How long a replica that has just started waits for the others to put a Secret back that is gone:
+/// they look every ten seconds. It is waited only where a registration trusts an authority, so that
+/// somebody may be serving.
+const OTHERS_WITHIN: Duration = Duration::from_secs(15);
 /// How often one look may start anew because another replica wrote in between.
 const TRIES: u32 = 5;
 
@@ -79,9 +86,20 @@ pub enum KeepError {
     /// No certificate could be made.
     #[error(transparent)]
     Make(#[from] MakeError),
+    /// The Secret is gone, and another replica may have what was in it.
+    #[error("find Secret {0}: waiting for another replica to put it back")]
+    Gone(String),
     /// Another replica wrote each time in between.
     #[error("write Secret {0}: changed by another replica again and again")]
     Busy(String),
+}
+
+impl KeepError {
+    /// The HTTP status of a call that was refused.
+    fn code(&self) -> Option<u16> {
+        let Self::Call { source, .. } = self else { return None };
+        if let kube::Error::Api(status) = &**source { Some(status.code) } else { None }
+    }
 }
 
 /// Keeps the certificate.
@@ -91,14 +109,17 @@ pub struct Keeper {
     serving: Serving,
     /// The bundle that the registration was last seen to have, and since when.
     trusted: Option<(String, Timestamp)>,
-    served: String,
+    /// What is served, and what came with it.
+    served: Option<Stored>,
+    /// Since when the Secret was not there, while nothing is served.
+    gone_since: Option<Timestamp>,
 }
 
 impl Keeper {
     /// A keeper for what `serving` serves.
     #[must_use]
     pub const fn new(client: Client, options: KeeperOptions, serving: Serving) -> Self {
-        Self { client, options, serving, trusted: None, served: String::new() }
+        Self { client, options, serving, trusted: None, served: None, gone_since: None }
     }
 
     /// Looks again and again, until dropped. `told` hears of every look that succeeded.
@@ -134,7 +155,11 @@ impl Keeper {
                 (Some(stored), Some((bundle, since))) if *bundle == stored.ca => Some(*since),
                 _ => None,
             };
-            let step = decide(stored.as_ref(), &self.options.plan, trusted, now);
+            let served = self.served.as_ref();
+            let step = decide(stored.as_ref(), served, &self.options.plan, trusted, now);
+            if step == Step::Begin && stored.is_none() {
+                self.wait_for_others(now).await?;
+            }
             if step != Step::Keep {
                 if self.write(step, found.as_ref(), stored.unwrap_or_default(), now).await? {
                     tracing::info!(secret = self.options.secret, ?step, "certificate");
@@ -144,23 +169,59 @@ impl Keeper {
                 continue;
             }
             let Some(stored) = stored else { continue };
-            self.serve(&stored);
-            self.register(&stored.ca, now).await?;
-            return Ok(Kept { step: done, not_after: stored.not_after });
+            let (ca, not_after) = (stored.ca.clone(), stored.not_after);
+            self.serve(stored);
+            self.register(&ca, now).await?;
+            return Ok(Kept { step: done, not_after });
         }
         Err(KeepError::Busy(self.options.secret.clone()))
     }
 
-    fn serve(&mut self, stored: &Stored) {
-        if self.served == stored.cert && self.serving.is_set() {
-            return;
-        }
+    /// Serves what is in the Secret, and remembers it.
+    fn serve(&mut self, stored: Stored) {
+        self.gone_since = None;
+        let is_served = self.served.as_ref().is_some_and(|served| served.cert == stored.cert);
         // `decide` has read the pair already; one that it could not read is never kept.
-        if let Ok(pair) = Pair::from_pem(stored.cert.as_bytes(), stored.key.as_bytes()) {
+        if !is_served
+            && let Ok(pair) = Pair::from_pem(stored.cert.as_bytes(), stored.key.as_bytes())
+        {
             self.serving.set(pair);
-            stored.cert.clone_into(&mut self.served);
             tracing::info!(secret = self.options.secret, "certificate served");
         }
+        self.served = Some(stored);
+    }
+
+    /// An error while another replica may be about to put the Secret back.
+    async fn wait_for_others(&mut self, now: Timestamp) -> Result<(), KeepError> {
+        if self.served.is_some() {
+            return Ok(());
+        }
+        let since = *self.gone_since.get_or_insert(now);
+        if now.since(since) >= OTHERS_WITHIN {
+            return Ok(());
+        }
+        match self.is_any_trusted().await {
+            Ok(true) => Err(KeepError::Gone(self.options.secret.clone())),
+            Ok(false) => Ok(()),
+            // Who may not look at registrations will hear of it when there is something to write.
+            Err(error) if error.code() == Some(403) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a registration trusts an authority, whichever.
+    async fn is_any_trusted(&self) -> Result<bool, KeepError> {
+        let name = self.options.registration.as_str();
+        let validating: Api<ValidatingWebhookConfiguration> = Api::all(self.client.clone());
+        let validating = validating.get_opt(name);
+        let found = self.call("get", VALIDATING, name, validating).await?;
+        let hooks = found.and_then(|found| found.webhooks).unwrap_or_default();
+        let mut configs: Vec<_> = hooks.into_iter().map(|hook| hook.client_config).collect();
+        let mutating: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
+        let found = self.call("get", MUTATING, name, mutating.get_opt(name)).await?;
+        let hooks = found.and_then(|found| found.webhooks).unwrap_or_default();
+        configs.extend(hooks.into_iter().map(|hook| hook.client_config));
+        Ok(configs.iter().any(|c| c.ca_bundle.as_ref().is_some_and(|bundle| !bundle.0.is_empty())))
     }
 
     async fn read(&self) -> Result<Option<Secret>, KeepError> {
@@ -185,6 +246,10 @@ impl Keeper {
                 let Made { ca, cert, key, not_after } = fresh()?;
                 Stored { cert, key, ca, not_after: Some(not_after), names, next: None }
             }
+            Step::Restore => match &self.served {
+                Some(served) => served.clone(),
+                None => return Ok(false),
+            },
             Step::Prepare => {
                 let Made { ca, cert, key, not_after } = fresh()?;
                 // A pair that was to come next and cannot be used has its authority in front.
@@ -228,9 +293,7 @@ impl Keeper {
         };
         match written {
             Ok(()) => Ok(true),
-            Err(KeepError::Call { source, .. }) if matches!(&*source, kube::Error::Api(s) if s.code == 409) => {
-                Ok(false)
-            }
+            Err(error) if error.code() == Some(409) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -238,18 +301,9 @@ impl Keeper {
     /// Writes the bundle into the registrations, where it is not there yet.
     async fn register(&mut self, bundle: &str, now: Timestamp) -> Result<(), KeepError> {
         let client = self.client.clone();
-        self.inject::<ValidatingWebhookConfiguration>(
-            Api::all(client.clone()),
-            "validatingwebhookconfigurations",
-            bundle,
-        )
-        .await?;
-        self.inject::<MutatingWebhookConfiguration>(
-            Api::all(client),
-            "mutatingwebhookconfigurations",
-            bundle,
-        )
-        .await?;
+        self.inject::<ValidatingWebhookConfiguration>(Api::all(client.clone()), VALIDATING, bundle)
+            .await?;
+        self.inject::<MutatingWebhookConfiguration>(Api::all(client), MUTATING, bundle).await?;
         if self.trusted.as_ref().is_none_or(|(known, _)| known != bundle) {
             self.trusted = Some((bundle.to_owned(), now));
         }

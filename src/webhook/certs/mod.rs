@@ -11,6 +11,10 @@
 //!    every replica serves it from its next look at the Secret on. Whoever has not looked yet serves
 //!    the former one, which is still trusted.
 //!
+//! A Secret that is deleted or broken is put back as it was, by whichever replica looks first: what it
+//! held is what they serve, and what API servers trust. To have another certificate before its time,
+//! take the annotation `sla-planner/certificate-not-after` off the Secret.
+//!
 //! Reading order: [`make`] the pair, [`decide`] what to do about a Secret, [`Keeper`] which does it.
 
 mod folder;

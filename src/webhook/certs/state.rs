@@ -40,31 +40,30 @@ pub enum Step {
     Keep,
     /// Make a pair and serve it at once, since there is none that could be served.
     Begin,
+    /// Put back what is served, since it is not there any more.
+    Restore,
     /// Make the next pair and trust both.
     Prepare,
     /// Serve the next pair from now on.
     Promote,
 }
 
-/// What to do about the Secret. `trusted` is since when the registration is known to trust every
-/// authority of the bundle; `None` where it does not, or where that is not known.
+/// What to do about the Secret. `served` is what it last held that could be served, by us and so by
+/// the other replicas: what API servers trust. `trusted` is since when the registration is known to
+/// trust every authority of the bundle; `None` where it does not, or where that is not known.
 #[must_use]
 pub fn decide(
     stored: Option<&Stored>,
+    served: Option<&Stored>,
     plan: &Plan,
     trusted: Option<Timestamp>,
     now: Timestamp,
 ) -> Step {
-    let Some(stored) = stored else { return Step::Begin };
-    let is_over = stored.not_after.is_some_and(|end| end <= now);
-    // Without an authority nobody could trust the certificate: it is not one of ours.
-    let is_trusted = stored.ca.contains("BEGIN CERTIFICATE");
-    if is_over
-        || !is_trusted
-        || Pair::from_pem(stored.cert.as_bytes(), stored.key.as_bytes()).is_err()
-    {
-        return Step::Begin;
-    }
+    let Some(stored) = stored.filter(|stored| stored.is_usable(now)) else {
+        // Another authority at once would be one that the other replicas do not serve yet.
+        let is_usable = served.is_some_and(|served| served.is_usable(now));
+        return if is_usable { Step::Restore } else { Step::Begin };
+    };
     if let Some((cert, key, end)) = &stored.next {
         if *end <= now || Pair::from_pem(cert.as_bytes(), key.as_bytes()).is_err() {
             return Step::Prepare;
@@ -75,6 +74,16 @@ pub fn decide(
     // Renewed after two thirds of its life: the rest is for what may hinder a renewal.
     let is_due = stored.not_after.is_none_or(|end| end.since(now) <= plan.validity / 3);
     if is_due || stored.names != plan.names.join(",") { Step::Prepare } else { Step::Keep }
+}
+
+impl Stored {
+    /// Whether its pair can be served, and trusted.
+    fn is_usable(&self, now: Timestamp) -> bool {
+        let is_over = self.not_after.is_some_and(|end| end <= now);
+        // Without an authority nobody could trust the certificate: it is not one of ours.
+        let is_trusted = self.ca.contains("BEGIN CERTIFICATE");
+        !is_over && is_trusted && Pair::from_pem(self.cert.as_bytes(), self.key.as_bytes()).is_ok()
+    }
 }
 
 /// The first certificate of a bundle: the authority of the newest pair.
@@ -109,12 +118,12 @@ mod tests {
     }
 
     fn at(stored: &Stored, after: Duration) -> Step {
-        decide(Some(stored), &plan(), Some(NOW), NOW.plus(after))
+        decide(Some(stored), None, &plan(), Some(NOW), NOW.plus(after))
     }
 
     #[test]
     fn nothing_or_something_unusable_begins_anew() {
-        assert_eq!(decide(None, &plan(), None, NOW), Step::Begin);
+        assert_eq!(decide(None, None, &plan(), None, NOW), Step::Begin);
         let empty = Stored { not_after: Some(NOW.plus(HOUR)), ..Stored::default() };
         assert_eq!(at(&empty, Duration::ZERO), Step::Begin);
         let other_key = Stored { key: stored().key, ..stored() };
@@ -122,6 +131,21 @@ mod tests {
         let no_authority = Stored { ca: String::new(), ..stored() };
         assert_eq!(at(&no_authority, Duration::ZERO), Step::Begin);
         assert_eq!(at(&stored(), HOUR * 9), Step::Begin, "it has ended");
+    }
+
+    #[test]
+    fn what_is_served_is_put_back_as_long_as_it_is_good() {
+        let served = stored();
+        let after = |found: Option<&Stored>, after: Duration| {
+            decide(found, Some(&served), &plan(), Some(NOW), NOW.plus(after))
+        };
+        let empty = Stored::default();
+        for found in [None, Some(&empty)] {
+            assert_eq!(after(found, HOUR), Step::Restore);
+            assert_eq!(after(found, HOUR * 9), Step::Begin, "it has ended");
+        }
+        let another = stored();
+        assert_eq!(after(Some(&another), HOUR), Step::Keep, "another replica was there");
     }
 
     #[test]
@@ -141,7 +165,7 @@ mod tests {
         let both = Stored { next, ..stored() };
         assert_eq!(at(&both, Duration::from_secs(59)), Step::Keep);
         assert_eq!(at(&both, Duration::from_secs(60)), Step::Promote);
-        assert_eq!(decide(Some(&both), &plan(), None, NOW.plus(HOUR)), Step::Keep);
+        assert_eq!(decide(Some(&both), None, &plan(), None, NOW.plus(HOUR)), Step::Keep);
         let mut broken = both;
         broken.next.as_mut().unwrap().1.clear();
         assert_eq!(at(&broken, HOUR), Step::Prepare);

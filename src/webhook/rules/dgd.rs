@@ -1,6 +1,6 @@
 //! Rules of a `DynamoGraphDeployment` (kubernetes.md 4.5 and 4.6).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::graph::Graph;
 use super::{Case, Version, component, guard};
@@ -128,10 +128,10 @@ fn known(graph: &Graph<'_>) -> String {
 
 /// What the names of components become: adapters, and with Grove the names of cliques.
 fn check_names(case: &Case<'_>, graph: &Graph<'_>, verdict: &mut Verdict) {
-    let mut seen: Vec<(String, &str)> = Vec::new();
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
     for (name, service) in &graph.services {
-        let lower = name.to_lowercase();
-        if let Some((_, other)) = seen.iter().find(|(known, _)| *known == lower) {
+        let other = *seen.entry(name.to_lowercase()).or_insert(name);
+        if other != *name {
             let path = service.field.path();
             let text = format!(
                 "{path} differs from {other} in case alone, and both would have the adapter {}; \
@@ -143,7 +143,6 @@ fn check_names(case: &Case<'_>, graph: &Graph<'_>, verdict: &mut Verdict) {
                 Version::Alpha => verdict.warn(text),
             }
         }
-        seen.push((lower, name));
     }
     let grove = case.object.get("metadata").get("annotations").get(names::ANNOTATION_ENABLE_GROVE);
     if grove.value().is_some_and(|value| value == "false") {

@@ -1,6 +1,8 @@
 //! What is filled in (kubernetes.md 4.10), as a JSON patch. Doing it twice adds nothing, and an
 //! object of a wrong shape is left to its schema.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::graph::Graph;
@@ -27,13 +29,14 @@ pub(super) fn graph(case: &Case<'_>) -> Vec<PatchStep> {
         return Vec::new();
     }
     let old = case.old.as_ref().map(|old| Graph::read(old, case.version, spare));
+    let positions = positions(case);
     for (name, service) in &graph.services {
         if service.field.get("replicas").is_set() {
             continue;
         }
         let key = match case.version {
             Version::Alpha => (*name).to_owned(),
-            Version::Beta => match position(case, name) {
+            Version::Beta => match positions.get(name) {
                 Some(index) => index.to_string(),
                 None => continue,
             },
@@ -56,11 +59,17 @@ pub(super) fn graph(case: &Case<'_>) -> Vec<PatchStep> {
     patch
 }
 
-/// Where the first component of this name stands in the list.
-fn position(case: &Case<'_>, name: &str) -> Option<usize> {
+/// Where the first component of each name stands in the list of v1beta1.
+fn positions<'a>(case: &Case<'a>) -> BTreeMap<&'a str, usize> {
     let list = case.object.get("spec").get(case.version.list());
-    let items = list.value()?.as_array()?;
-    items.iter().position(|item| item.get("name").is_some_and(|known| known == name))
+    let items = list.value().and_then(Value::as_array).into_iter().flatten();
+    let mut found = BTreeMap::new();
+    for (index, item) in items.enumerate() {
+        if let Some(name) = item.get("name").and_then(Value::as_str) {
+            found.entry(name).or_insert(index);
+        }
+    }
+    found
 }
 
 fn annotated(case: &Case<'_>, version: &str) -> Option<PatchStep> {

@@ -488,6 +488,40 @@ fn deletions_and_subresources_pass() {
 }
 
 #[test]
+fn an_object_that_is_going_gets_rid_of_its_finalizer_whatever_is_wrong_with_it() {
+    let going =
+        json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["f"]}});
+    let released = json!({"metadata": {"finalizers": null}});
+    let bad = json!({"spec": {"services": {"decode": {"replicas": -1}}, "components": [{}]}});
+    let request_kind = json!({
+        "apiVersion": "nvidia.com/v1beta1", "kind": "DynamoGraphDeploymentRequest",
+        "metadata": {"name": "r"}, "spec": {"searchStrategy": "thorough"}
+    });
+    let alone = json!({
+        "apiVersion": "nvidia.com/v1alpha1", "kind": "DynamoComponentDeployment",
+        "metadata": {"name": "x"}, "spec": {"replicas": -1}
+    });
+    for object in [with(alpha(), &bad), with(beta(), &bad), request_kind, alone] {
+        let staying = with(object.clone(), &json!({"metadata": {"finalizers": ["f"]}}));
+        let refused = judge(Some(&staying), &with(staying.clone(), &released));
+        assert!(refused.denial.is_some(), "the rules hold while it stays: {object}");
+        let old = with(object, &going);
+        let new = with(old.clone(), &released);
+        assert_eq!(judge(Some(&old), &new), Answer::pass());
+        // What would be filled in is of no use to it either.
+        let (Door::Validate(subject) | Door::Fill(subject)) = door(&new);
+        assert_eq!(
+            answer(Door::Fill(subject), &request(Some(&old), &new), &rules()),
+            Answer::pass()
+        );
+        // The claim of the writer is not enough, and a changed spec is judged.
+        assert!(judge(Some(&staying), &new).denial.is_some());
+    }
+    let changed = with(alpha(), &with(going.clone(), &decode(json!({"replicas": -2}))));
+    assert!(judge(Some(&with(alpha(), &going)), &changed).denial.is_some());
+}
+
+#[test]
 fn every_path_is_there_once() {
     let mut paths: Vec<&str> = DOORS.iter().map(|(path, _)| *path).collect();
     paths.sort_unstable();

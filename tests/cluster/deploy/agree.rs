@@ -2,12 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::render::{NEEDED, helm_template, kustomize, of_kind, rules_of};
+use super::render::{NEEDED, config_of, helm_template, kustomize, of_kind, rules_of};
 
 /// The configuration in the ConfigMap.
 fn config(objects: &[Value]) -> Value {
-    let text = of_kind(objects, "ConfigMap")["data"]["planner.yaml"].as_str().expect("a text");
-    serde_saphyr::from_str(text).expect("YAML")
+    config_of(objects, "planner.yaml")
 }
 
 /// The Deployment without what one of the two alone says: labels, and names that are made.
@@ -102,6 +101,110 @@ fn helm_and_kustomize_make_the_same_monitor() {
     endpoints(&kustomize("overlays/cluster-monitored"));
 }
 
+/// The objects of the webhooks, with what a release names in the whole cluster named as in the overlay.
+fn webhooks(objects: Vec<Value>) -> Vec<Value> {
+    let is_theirs = |o: &Value| o["metadata"]["labels"]["app.kubernetes.io/component"] == "webhook";
+    let theirs = Value::Array(objects.into_iter().filter(is_theirs).collect());
+    let text = theirs.to_string().replace("sla-planner-sla-planner-webhook", "CLUSTERWIDE");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// The selectors of what finds the pods, each without the label of a release.
+fn selectors(objects: &[Value]) -> Vec<Value> {
+    let pod = &of_kind(objects, "Deployment")["spec"]["template"];
+    let spread = &pod["spec"]["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"];
+    let mut all = vec![
+        of_kind(objects, "Service")["spec"]["selector"].clone(),
+        of_kind(objects, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"].clone(),
+        of_kind(objects, "Deployment")["spec"]["selector"]["matchLabels"].clone(),
+        spread.clone(),
+    ];
+    for selector in &mut all {
+        let labels = selector.as_object_mut().expect("labels");
+        assert!(!labels.is_empty());
+        for (key, value) in &*labels {
+            assert_eq!(pod["metadata"]["labels"][key], *value, "it finds the pods");
+        }
+        labels.shift_remove("app.kubernetes.io/instance");
+    }
+    all
+}
+
+#[test]
+fn helm_and_kustomize_make_the_same_webhooks() {
+    let values = [&NEEDED[..], &["webhook.enabled=true"]].concat();
+    let helm = helm_template("sla-planner", &values).expect("a chart");
+    let is_planner = |o: &&Value| {
+        o["kind"] == "Deployment"
+            && o["metadata"]["labels"]["app.kubernetes.io/component"].is_null()
+    };
+    let planner = helm.iter().find(is_planner).expect("the planner")["spec"]["selector"].clone();
+    let name = &planner["matchLabels"]["app.kubernetes.io/name"];
+    assert_eq!(name, "sla-planner", "no pods in common with the webhooks");
+    let (kustomize, helm) = (webhooks(kustomize("overlays/webhook")), webhooks(helm));
+
+    assert_eq!(selectors(&kustomize), selectors(&helm));
+    let without_spread = |objects: &[Value]| {
+        let mut process = process(objects);
+        process["template"]["spec"]["topologySpreadConstraints"][0]["labelSelector"].take();
+        process
+    };
+    assert_eq!(without_spread(&kustomize), without_spread(&helm));
+    for kind in ["Role", "ClusterRole"] {
+        let rules = |objects: &[Value]| {
+            let text = of_kind(objects, kind)["rules"].to_string();
+            let text = text.replace("CLUSTERWIDE", "sla-planner");
+            serde_json::from_str::<Value>(&text).expect("JSON")
+        };
+        assert_eq!(rules(&kustomize), rules(&helm), "{kind}");
+    }
+    for kind in ["RoleBinding", "ClusterRoleBinding"] {
+        let subjects = |objects: &[Value]| of_kind(objects, kind)["subjects"].clone();
+        assert_eq!(subjects(&kustomize), subjects(&helm), "{kind}");
+        assert_eq!(subjects(&helm)[0]["name"], "sla-planner-webhook", "not the planner's account");
+    }
+    for kind in ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"] {
+        let hooks = |objects: &[Value]| of_kind(objects, kind)["webhooks"].clone();
+        assert_eq!(hooks(&kustomize), hooks(&helm), "{kind}");
+    }
+    let spec = |objects: &[Value], kind: &str| of_kind(objects, kind)["spec"]["ports"].clone();
+    assert_eq!(spec(&kustomize, "Service"), spec(&helm, "Service"));
+    let settled = |objects: &[Value]| {
+        let text = config_of(objects, "webhook.yaml").to_string();
+        let text = text.replace("CLUSTERWIDE", "sla-planner");
+        let in_a_pod = sla_planner::spec::Defaults {
+            pod_namespace: Some("sla-planner".to_owned()),
+            ..sla_planner::spec::Defaults::default()
+        };
+        sla_planner::spec::load(&text, "webhook.yaml", &in_a_pod).expect("valid").webhook
+    };
+    assert_eq!(settled(&kustomize), settled(&helm));
+    let allowed: Vec<String> = settled(&helm).allowed_users.into_iter().collect();
+    assert_eq!(allowed, ["system:serviceaccount:sla-planner:sla-planner"]);
+}
+
+#[test]
+fn a_release_lets_its_own_planner_pass_the_guard_whatever_it_is_called() {
+    let values = [
+        &NEEDED[..],
+        &["webhook.enabled=true", "serviceAccount.name=ada", "webhook.config.allowed_users={bea}"],
+    ]
+    .concat();
+    let helm = webhooks(helm_template("llm", &values).expect("a chart"));
+    let config = config_of(&helm, "webhook.yaml");
+    assert_eq!(config["webhook"]["allowed_users"], json!(["system:serviceaccount:llm:ada", "bea"]));
+}
+
+#[test]
+fn a_certificate_from_a_folder_takes_no_rights() {
+    let folder = "webhook.config.certificate.folder=/certs";
+    let values = [&NEEDED[..], &["webhook.enabled=true", folder]].concat();
+    let helm = webhooks(helm_template("llm", &values).expect("a chart"));
+    assert!(!helm.iter().any(|o| o["kind"].as_str().is_some_and(|kind| kind.contains("Role"))));
+    let certificate = &config_of(&helm, "webhook.yaml")["webhook"]["certificate"];
+    assert_eq!(*certificate, json!({"folder": "/certs"}));
+}
+
 #[test]
 fn a_planner_that_only_advises_gets_no_right_to_write() {
     let mut values = NEEDED.to_vec();
@@ -133,6 +236,14 @@ fn helm_refuses_what_cannot_work() {
         (&["config.prometheus.url=prometheus:9090"], "'^https?://'"),
         (&["replicas=2"], "additional properties 'replicas' not allowed"),
         (&["config.metrics_port=0", "podMonitor.enabled=true"], "podMonitor.enabled needs metrics"),
+        (&["webhook.replicas=0"], "got 0"),
+        (&["webhook.failurePolicy=Maybe"], "'Fail', 'Ignore'"),
+        (&["webhook.config.enabled=true"], "webhook/config/enabled"),
+        (&["webhook.config.certificate.secret=x"], "webhook/config/certificate/secret"),
+        (
+            &["webhook.enabled=true", "config.webhook.enabled=true"],
+            "webhook.enabled serves them by a Deployment of their own",
+        ),
     ] {
         let needed = if values.is_empty() { &[][..] } else { &NEEDED[..] };
         let refused = helm_template("llm", &[needed, values].concat()).expect_err(says);

@@ -51,6 +51,29 @@ fn restricted() -> Value {
     of_kind(&kustomize("overlays/cluster"), "Namespace")["metadata"]["labels"].clone()
 }
 
+/// Puts the labels of the strictest pod security on a namespace.
+pub(crate) async fn labelled_as_restricted(ns: &Namespace) {
+    label(ns, &restricted()).await;
+}
+
+/// Runs Helm on the release `sla-planner` of the chart in a namespace, and answers what it printed.
+pub(crate) async fn helm(ns: &Namespace, verb: &str, values: &[&str]) -> String {
+    let mut command = Command::new(Programs::get().helm());
+    command.args([verb, "sla-planner"]);
+    if verb != "uninstall" {
+        command.arg(deploy("helm/sla-planner"));
+    }
+    command.args(["--namespace", ns.name()]);
+    command.arg("--kubeconfig").arg(&ns.bench().ready().kubeconfig);
+    for value in values {
+        command.args(["--set", value]);
+    }
+    let output = command.env("HOME", ns.bench().dir()).output().await.expect("helm starts");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
 #[tokio::test]
 async fn the_planner_of_one_graph_is_installed_by_kustomize() {
     let ns = namespace("kustomized").await;
@@ -86,22 +109,7 @@ async fn helm_installs_upgrades_and_removes_a_release() {
     let ns = namespace("helm").await;
     ns.node("any", 0).await;
     label(&ns, &restricted()).await;
-    let helm = async |args: &[&str], values: &[&str]| {
-        let mut command = Command::new(Programs::get().helm());
-        command.args(args).args(["--namespace", ns.name()]);
-        command.arg("--kubeconfig").arg(&ns.bench().ready().kubeconfig);
-        for value in values {
-            command.args(["--set", value]);
-        }
-        let output = command.env("HOME", ns.bench().dir()).output().await.expect("helm starts");
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-        said
-    };
-    let chart = deploy("helm/sla-planner");
-    let chart = chart.to_str().expect("a UTF-8 path");
-
-    let said = helm(&["install", "sla-planner", chart], &NEEDED).await;
+    let said = helm(&ns, "install", &NEEDED).await;
     assert!(
         said.contains(&format!("plans for the DGD {}/chat and scales it.", ns.name())),
         "{said}"
@@ -111,7 +119,7 @@ async fn helm_installs_upgrades_and_removes_a_release() {
     assert!(ns.kubectl(&config).await.success().contains("mode: act"));
 
     let advise = [&NEEDED[..], &["config.mode=advise"]].concat();
-    let said = helm(&["upgrade", "sla-planner", chart], &advise).await;
+    let said = helm(&ns, "upgrade", &advise).await;
     assert!(said.contains("writes nothing"), "{said}");
     let role = ns.kubectl(&["get", "role", "sla-planner", "-o", "json"]).await.success();
     let role: Value = serde_json::from_str(&role).expect("JSON");
@@ -119,7 +127,7 @@ async fn helm_installs_upgrades_and_removes_a_release() {
     assert_eq!(rules_of(&[role]), rules_of(&advising), "the right to write is taken away");
     runs(&ns, "sla-planner").await;
 
-    helm(&["uninstall", "sla-planner"], &[]).await;
+    helm(&ns, "uninstall", &[]).await;
     let left = "deployment,configmap,serviceaccount,role,rolebinding";
     let left = ["get", left, "-l", "app.kubernetes.io/instance=sla-planner", "-o", "name"];
     assert_eq!(ns.kubectl(&left).await.success(), "");

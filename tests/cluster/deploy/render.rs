@@ -15,7 +15,7 @@ pub(super) const NEEDED: [&str; 2] = [
 ];
 
 /// A file or folder of `deploy/`.
-pub(super) fn deploy(path: &str) -> PathBuf {
+pub(crate) fn deploy(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(path)
 }
 
@@ -80,6 +80,12 @@ pub(crate) fn rules_of(objects: &[Value]) -> Vec<PolicyRule> {
     let found: Vec<&Value> = objects.iter().filter(is_role).collect();
     let [role] = found.as_slice() else { panic!("{} roles in {objects:#?}", found.len()) };
     serde_json::from_value(role["rules"].clone()).expect("rules")
+}
+
+/// The configuration in the ConfigMap, under this name.
+pub(crate) fn config_of(objects: &[Value], file: &str) -> Value {
+    let text = of_kind(objects, "ConfigMap")["data"][file].as_str().expect("a text");
+    serde_saphyr::from_str(text).expect("YAML")
 }
 
 /// The objects in other namespaces than the manifests say.

@@ -1,8 +1,6 @@
 //! The certificate in its Secret, the `caBundle` in the registration, and a renewal under load.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::PolicyRule;
@@ -14,8 +12,8 @@ use sla_planner::webhook::certs::Step;
 use sla_planner::webhook::{DOORS, Serving};
 
 use super::scene::{
-    Hooks, SECRET, bundles, editor_rules, keeper, manifest, now, patch_as, register, registration,
-    replicas, rules_for,
+    Hooks, Load, SECRET, bundles, editor_rules, keeper, manifest, now, register, registration,
+    rules_for,
 };
 use crate::bench::{Namespace, eventually, free_port, rule};
 use crate::serving::{SOON, client_through, create_dgd, namespace, two_services};
@@ -81,7 +79,7 @@ async fn the_rights_of_the_manifest_are_enough_and_two_replicas_share_one_certif
 }
 
 #[tokio::test]
-async fn a_bundle_that_is_gone_comes_back_and_a_secret_that_is_gone_is_made_anew() {
+async fn a_bundle_that_is_gone_comes_back_and_so_does_a_secret() {
     let ns = namespace("healed").await;
     let port = free_port();
     register(&ns, port).await;
@@ -115,18 +113,20 @@ async fn a_bundle_that_is_gone_comes_back_and_a_secret_that_is_gone_is_made_anew
     // The manifest applied again leaves it where it is.
     register(&ns, port).await;
     assert!(bundles(&ns).await.iter().all(|bundle| *bundle == first));
-    ns.kubectl(&["delete", "secret", SECRET]).await.success();
-    let second = ca().await;
-    assert_ne!(first, second);
-    all_have(&second).await;
-    // Something else in its place is replaced.
-    let nonsense = r#"{"stringData":{"tls.key":"nonsense"}}"#;
-    ns.kubectl(&["patch", "secret", SECRET, "-p", nonsense]).await.success();
-    eventually("a third one", SOON, async || {
-        let third = ca().await;
-        if third == second { Err("the second") } else { Ok(()) }
-    })
-    .await;
+    let before = secret(&ns).await;
+    for spoil in [
+        &["delete", "secret", SECRET][..],
+        &["patch", "secret", SECRET, "-p", r#"{"stringData":{"tls.key":"nonsense"}}"#],
+    ] {
+        ns.kubectl(spoil).await.success();
+        eventually("the Secret as it was", SOON, async || {
+            let api: Api<Secret> = ns.api().await;
+            let found = api.get(SECRET).await.map_err(|error| error.to_string())?;
+            if found.data == before.data { Ok(()) } else { Err("another one".to_owned()) }
+        })
+        .await;
+    }
+    all_have(&first).await;
     task.abort();
 }
 
@@ -137,29 +137,7 @@ async fn three_renewals_under_load_refuse_no_request() {
     let mut hooks = Hooks::start(&ns, rules_for([])).await;
     create_dgd(&ns, two_services()).await;
     let served = hooks.serving.clone();
-    let done = Arc::new(AtomicBool::new(false));
-    let asked = Arc::new(AtomicUsize::new(0));
-    let load = async {
-        let one = async |index: u32| {
-            let mut slowest = Duration::ZERO;
-            let mut round = 0;
-            while !done.load(Ordering::Relaxed) {
-                round += 1;
-                let began = Instant::now();
-                // One that passes and one that the guard refuses.
-                let free = patch_as(&editor, &ns, &replicas("Prefill", index + round), true).await;
-                assert_eq!(free, Ok(()), "a review was lost");
-                let held = patch_as(&editor, &ns, &replicas("Decode", 90), true).await;
-                let said = held.expect_err("guarded");
-                assert!(said.contains("denied the request: spec.services[Decode]"), "{said}");
-                asked.fetch_add(2, Ordering::Relaxed);
-                slowest = slowest.max(began.elapsed());
-            }
-            slowest
-        };
-        let (a, b, c, d) = tokio::join!(one(1), one(2), one(3), one(4));
-        [a, b, c, d].into_iter().max().unwrap_or_default()
-    };
+    let load = Load::default();
     let renew = async {
         let mut keeper = keeper(&ns, &served, ns.admin().await);
         // Another replica, which looks now and then and serves on the same name.
@@ -169,7 +147,6 @@ async fn three_renewals_under_load_refuse_no_request() {
         keeper.look(at).await.expect("kept");
         for _ in 0..3 {
             let before = secret(&ns).await;
-            let mark = asked.load(Ordering::Relaxed);
             // Due after two thirds of its life. What is made then reaches back an hour, so that it
             // is good now as well.
             at = at.plus(Duration::from_secs(8 * 60));
@@ -187,25 +164,85 @@ async fn three_renewals_under_load_refuse_no_request() {
             assert_ne!(text(&before, "tls.crt"), text(&after, "tls.crt"));
             assert_eq!(text(&after, "next.key"), None);
             other.look(settled).await.expect("kept");
-            let enough = mark + 40;
-            eventually("the load to go on", SOON, async || {
-                let count = asked.load(Ordering::Relaxed);
-                if count >= enough { Ok(()) } else { Err(count) }
-            })
-            .await;
+            load.goes_on_for(40).await;
         }
-        done.store(true, Ordering::Relaxed);
+        load.stop();
     };
-    let (slowest, ()) = tokio::join!(load, renew);
-    let asked = asked.load(Ordering::Relaxed);
+    let (slowest, ()) = tokio::join!(load.run(&editor, &ns), renew);
+    let asked = load.asked();
     eprintln!("{asked} reviews during three renewals, the slowest two in {slowest:?}");
     assert!(asked >= 120);
-    // Connections that are opened now meet the last certificate.
+    until_asked_anew(&mut hooks).await;
+}
+
+/// Connections that are opened now meet the certificate that is served now.
+async fn until_asked_anew(hooks: &mut Hooks<'_>) {
     hooks.stop().await;
     hooks.serve().await;
     hooks.until_asked().await;
     let errors = hooks.heard.lock().unwrap().iter().filter(|told| told.result == "error").count();
     assert_eq!(errors, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_is_deleted_under_load_is_put_back_and_no_request_is_refused() {
+    let ns = namespace("put-back").await;
+    let editor = ns.token(editor_rules()).await;
+    let mut hooks = Hooks::start(&ns, rules_for([])).await;
+    create_dgd(&ns, two_services()).await;
+    let served = hooks.serving.clone();
+    let load = Load::default();
+    let delete = async || ns.kubectl(&["delete", "secret", SECRET]).await.success();
+    let faults = async {
+        let mut serving = keeper(&ns, &served, ns.admin().await);
+        let mut other = keeper(&ns, &Serving::default(), ns.admin().await);
+        let mut at = now();
+        serving.look(at).await.expect("kept");
+        other.look(at).await.expect("kept");
+        for round in 0..3 {
+            if round == 2 {
+                // In the middle of a renewal.
+                at = at.plus(Duration::from_secs(8 * 60));
+                assert_eq!(serving.look(at).await.expect("kept").step, Step::Prepare);
+                other.look(at).await.expect("kept");
+            }
+            let before = secret(&ns).await;
+            if round == 1 {
+                let nonsense = r#"{"stringData":{"tls.key":"nonsense"}}"#;
+                ns.kubectl(&["patch", "secret", SECRET, "-p", nonsense]).await.success();
+            } else {
+                delete().await;
+            }
+            // Who looks first is not who is asked.
+            assert_eq!(other.look(at).await.expect("kept").step, Step::Restore);
+            let after = secret(&ns).await;
+            assert_eq!(after.data, before.data);
+            assert_eq!(after.metadata.annotations, before.metadata.annotations);
+            let ca = text(&before, "ca.crt").unwrap();
+            assert!(bundles(&ns).await.iter().all(|bundle| *bundle == ca));
+            load.goes_on_for(20).await;
+            assert_eq!(serving.look(at).await.expect("kept").step, Step::Keep);
+        }
+        // A replica that has just started waits for one that knows.
+        delete().await;
+        let mut fresh = keeper(&ns, &Serving::default(), ns.admin().await);
+        let error = fresh.look(at).await.expect_err("it waits").to_string();
+        assert!(error.ends_with("waiting for another replica to put it back"), "{error}");
+        load.goes_on_for(20).await;
+        assert_eq!(serving.look(at).await.expect("kept").step, Step::Restore);
+        assert_eq!(fresh.look(at).await.expect("kept").step, Step::Keep);
+        load.stop();
+    };
+    let (slowest, ()) = tokio::join!(load.run(&editor, &ns), faults);
+    eprintln!("{} reviews while the Secret was gone, the slowest two in {slowest:?}", load.asked());
+    until_asked_anew(&mut hooks).await;
+    // Where nobody comes who knows, it begins anew.
+    delete().await;
+    let mut fresh = keeper(&ns, &Serving::default(), ns.admin().await);
+    let at = now();
+    fresh.look(at).await.expect_err("it waits");
+    let later = at.plus(Duration::from_secs(15));
+    assert_eq!(fresh.look(later).await.expect("kept").step, Step::Begin);
 }
 
 #[tokio::test]
@@ -228,8 +265,8 @@ async fn the_manifest_is_taken_as_it_stands_and_names_what_the_process_serves() 
     let ns = namespace("manifest").await;
     // It may be there already, by another test.
     drop(ns.kubectl(&["create", "namespace", "sla-planner"]).await);
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/base/webhook.yaml");
-    let apply = ["apply", "--server-side", "--dry-run=server", "-f", file];
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/overlays/webhook");
+    let apply = ["apply", "--server-side", "--dry-run=server", "-k", folder];
     let said = ns.bench().kubectl(&apply).await.success();
     assert_eq!(said.lines().count(), manifest().len(), "{said}");
 
@@ -244,7 +281,11 @@ async fn the_manifest_is_taken_as_it_stands_and_names_what_the_process_serves() 
     assert_eq!(secret, SECRET);
     for object in manifest() {
         if object["kind"] == "Service" {
-            assert_eq!(object["spec"]["ports"][0]["targetPort"], config.port);
+            assert_eq!(object["spec"]["ports"][0]["targetPort"], "https");
+        }
+        if object["kind"] == "Deployment" {
+            let ports = &object["spec"]["template"]["spec"]["containers"][0]["ports"];
+            assert_eq!(ports[0], json!({"name": "https", "containerPort": config.port}));
         }
         for webhook in object["webhooks"].as_array().into_iter().flatten() {
             assert_eq!(object["metadata"]["name"], json!(registration));

@@ -27,7 +27,7 @@ async fn two_hundred_reviews_a_second_for_half_a_minute() {
     let (rules, cluster_rules) = process_rules(&ns);
     let user = ns.service_account("sla-planner", rules, cluster_rules).await;
     let editor = ns.token(editor_rules()).await;
-    let served = serve(&ns, &user, "").await;
+    let served = serve(&ns, &user, serde_json::json!({})).await;
     create_dgd(&ns, two_services()).await;
     let resource = ApiResource::erase::<DynamoGraphDeployment>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(editor.client().await, ns.name(), &resource);

@@ -5,6 +5,9 @@
 //! by itself; its head says how.
 
 mod certificates;
+mod deployed;
+mod embedded;
+mod folder;
 mod guard;
 mod load;
 mod process;

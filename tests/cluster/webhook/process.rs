@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::api::PostParams;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::scene::{
     SECRET, editor_rules, guide, patch_as, register, registration, replicas, until_asked,
@@ -19,36 +19,56 @@ pub(super) struct Served {
     pub(super) metrics_port: u16,
 }
 
-/// Registers for the namespace, starts the process as this user, and returns when it is asked.
-pub(super) async fn serve(ns: &Namespace, user: &User, more: &str) -> Served {
-    let (port, metrics_port) = (free_port(), free_port());
+/// Registers for the namespace, starts the process as this user with more in its section `webhook`,
+/// and returns when it is asked.
+pub(super) async fn serve(ns: &Namespace, user: &User, more: Value) -> Served {
+    let port = free_port();
     register(ns, port).await;
-    let config = format!(
-        "metrics_port: {metrics_port}\nwebhook:\n  port: {port}\n{more}  certificate:\n    namespace: {}\n    \
-         secret: {SECRET}\n    registration: {}\n    extra_names: [127.0.0.1]\n",
-        ns.name(),
-        registration(ns)
-    );
-    let file = ns.bench().dir().join(format!("{}-webhook.yaml", ns.name()));
-    std::fs::write(&file, config).unwrap();
-    let process = Guarded::start(
-        &format!("webhook-{}", ns.name()),
-        &ns.bench().ready().logs,
-        Path::new(env!("CARGO_BIN_EXE_sla-planner")),
-        ["webhook", "--config", &file.display().to_string()],
-        &[("KUBECONFIG", &user.kubeconfig().display().to_string())],
-    );
-    let served = Served { process, metrics_port };
-    eventually("the process to be ready", SOON, async || match served.page("readyz").await {
-        Ok((200, _)) => Ok(()),
-        other => Err(format!("{other:?}; {}", served.process.stderr())),
-    })
-    .await;
+    let mut webhook = json!({
+        "port": port,
+        "certificate": {
+            "namespace": ns.name(), "secret": SECRET, "registration": registration(ns),
+            "extra_names": ["127.0.0.1"],
+        },
+    });
+    json_patch::merge(&mut webhook, &more);
+    let served = start(ns, user, &webhook);
+    served.until_ready().await;
     until_asked(ns).await;
     served
 }
 
+/// Starts the process as this user with this section `webhook`.
+pub(super) fn start(ns: &Namespace, user: &User, webhook: &Value) -> Served {
+    start_as("webhook", ns, user, json!({"webhook": webhook}))
+}
+
+/// Starts a command of the binary as this user with this configuration.
+pub(super) fn start_as(command: &str, ns: &Namespace, user: &User, mut config: Value) -> Served {
+    let metrics_port = free_port();
+    config["metrics_port"] = json!(metrics_port);
+    let file = ns.bench().dir().join(format!("{}-{metrics_port}.yaml", ns.name()));
+    std::fs::write(&file, config.to_string()).unwrap();
+    let process = Guarded::start(
+        &format!("webhook-{}-{metrics_port}", ns.name()),
+        &ns.bench().ready().logs,
+        Path::new(env!("CARGO_BIN_EXE_sla-planner")),
+        [command, "--config", &file.display().to_string()],
+        &[("KUBECONFIG", &user.kubeconfig().display().to_string()), ("POD_NAMESPACE", ns.name())],
+    );
+    Served { process, metrics_port }
+}
+
 impl Served {
+    /// Waits until the probe finds it ready.
+    pub(super) async fn until_ready(&self) {
+        eventually("the process to be ready", SOON, async || match self.page("readyz").await {
+            Ok((200, _)) => Ok(()),
+            other => Err(format!("{other:?}; {}", self.process.stderr())),
+        })
+        .await;
+    }
+
     /// A page of its metrics port.
     pub(super) async fn page(&self, path: &str) -> Result<(u16, String), String> {
         let url = format!("http://127.0.0.1:{}/{path}", self.metrics_port);
@@ -73,7 +93,7 @@ async fn the_process_makes_its_certificate_knows_its_own_name_and_ends_by_sigter
     let (rules, cluster_rules) = process_rules(&ns);
     let user = ns.service_account("sla-planner", rules, cluster_rules).await;
     let editor = ns.token(editor_rules()).await;
-    let mut served = serve(&ns, &user, "  allowed_users: [somebody]\n").await;
+    let mut served = serve(&ns, &user, json!({"allowed_users": ["somebody"]})).await;
     create_dgd(&ns, two_services()).await;
 
     assert_eq!(patch_as(&editor, &ns, &replicas("Decode", 5), false).await, Err(guide(5)));
@@ -129,6 +149,9 @@ async fn a_port_in_use_and_a_folder_without_a_certificate_are_told_at_once() {
         let status = process.wait(SOON);
         assert_eq!(status.code(), Some(2), "{name}: {}", process.stderr());
         assert!(process.stderr().contains(&says), "{name}: {}", process.stderr());
+        // Nobody is named, and this process keeps no adapters.
+        let warned = process.stderr().contains("nobody may carry the replicas of adapters");
+        assert!(warned, "{name}: {}", process.stderr());
     }
 }
 

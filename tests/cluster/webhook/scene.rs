@@ -1,9 +1,9 @@
 //! A server of webhooks in this process, registered for one namespace by the shipped manifest.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::rbac::v1::PolicyRule;
@@ -16,6 +16,7 @@ use sla_planner::webhook::{Identities, Reviewed, Rules, Server, ServerOptions, S
 use tokio::sync::oneshot;
 
 use crate::bench::{Namespace, User, eventually, free_port, rule};
+use crate::deploy::kustomize;
 use crate::serving::{CALL, DGD, SOON, raw_dgds, raw_object, two_services};
 
 /// The Secret of the certificate, as the manifest's Role names it.
@@ -31,11 +32,9 @@ pub(super) fn guide(replicas: u32) -> String {
     )
 }
 
-/// The objects of `deploy/base/webhook.yaml`.
+/// The objects of `deploy/overlays/webhook`.
 pub(super) fn manifest() -> Vec<Value> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/base/webhook.yaml");
-    let text = std::fs::read_to_string(path).expect("the manifest");
-    text.split("\n---\n").map(|one| serde_saphyr::from_str(one).expect("YAML")).collect()
+    kustomize("overlays/webhook")
 }
 
 /// What somebody who edits graphs may do.
@@ -153,22 +152,30 @@ pub(super) fn now() -> sla_planner::units::Timestamp {
 
 /// Registers what the manifest registers, for one namespace and a server on the loopback.
 pub(super) async fn register(ns: &Namespace, port: u16) {
-    for mut object in manifest() {
-        if !object["kind"].as_str().expect("a kind").ends_with("WebhookConfiguration") {
-            continue;
+    for object in manifest() {
+        if is_registration(&object) {
+            ns.bench().apply_yaml(&for_one(object, ns, port).to_string()).await;
         }
-        object["metadata"]["name"] = json!(registration(ns));
-        for webhook in object["webhooks"].as_array_mut().expect("webhooks") {
-            let path = webhook["clientConfig"]["service"]["path"].as_str().expect("a path");
-            webhook["clientConfig"] = json!({"url": format!("https://127.0.0.1:{port}{path}")});
-            let here = json!({
-                "key": "kubernetes.io/metadata.name", "operator": "In", "values": [ns.name()]
-            });
-            let selector = webhook["namespaceSelector"]["matchExpressions"].as_array_mut();
-            selector.expect("a selector").push(here);
-        }
-        ns.bench().apply_yaml(&object.to_string()).await;
     }
+}
+
+pub(super) fn is_registration(object: &Value) -> bool {
+    object["kind"].as_str().expect("a kind").ends_with("WebhookConfiguration")
+}
+
+/// A registration as it is but for its name, for one namespace and a server on the loopback.
+pub(super) fn for_one(mut object: Value, ns: &Namespace, port: u16) -> Value {
+    object["metadata"]["name"] = json!(registration(ns));
+    for webhook in object["webhooks"].as_array_mut().expect("webhooks") {
+        let path = webhook["clientConfig"]["service"]["path"].as_str().expect("a path");
+        webhook["clientConfig"] = json!({"url": format!("https://127.0.0.1:{port}{path}")});
+        let here = json!({
+            "key": "kubernetes.io/metadata.name", "operator": "In", "values": [ns.name()]
+        });
+        let selector = webhook["namespaceSelector"]["matchExpressions"].as_array_mut();
+        selector.expect("a selector").push(here);
+    }
+    object
 }
 
 /// The validating registration as it is.
@@ -218,4 +225,59 @@ pub(super) async fn patch_as(
 /// The patch of the replicas of one service.
 pub(super) fn replicas(service: &str, count: u32) -> Value {
     json!({"spec": {"services": {service: {"replicas": count}}}})
+}
+
+/// Reviews without a pause, from four users at once, until it is stopped.
+#[derive(Default)]
+pub(super) struct Load {
+    done: AtomicBool,
+    asked: AtomicUsize,
+}
+
+impl Load {
+    /// Asks for what passes and for what the guard refuses, and answers how long two of them took at
+    /// most.
+    ///
+    /// # Panics
+    ///
+    /// When a review is lost.
+    pub(super) async fn run(&self, editor: &User, ns: &Namespace) -> Duration {
+        let one = async |index: u32| {
+            let mut slowest = Duration::ZERO;
+            let mut round = 0;
+            while !self.done.load(Ordering::Relaxed) {
+                round += 1;
+                let began = Instant::now();
+                let free = patch_as(editor, ns, &replicas("Prefill", index + round), true).await;
+                assert_eq!(free, Ok(()), "a review was lost");
+                let held = patch_as(editor, ns, &replicas("Decode", 90), true).await;
+                let said = held.expect_err("guarded");
+                assert!(said.contains("denied the request: spec.services[Decode]"), "{said}");
+                self.asked.fetch_add(2, Ordering::Relaxed);
+                slowest = slowest.max(began.elapsed());
+            }
+            slowest
+        };
+        let (a, b, c, d) = tokio::join!(one(1), one(2), one(3), one(4));
+        [a, b, c, d].into_iter().max().unwrap_or_default()
+    }
+
+    /// Reviews so far.
+    pub(super) fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Returns after so many more.
+    pub(super) async fn goes_on_for(&self, reviews: usize) {
+        let enough = self.asked() + reviews;
+        eventually("the load to go on", SOON, async || {
+            let count = self.asked();
+            if count >= enough { Ok(()) } else { Err(count) }
+        })
+        .await;
+    }
+
+    pub(super) fn stop(&self) {
+        self.done.store(true, Ordering::Relaxed);
+    }
 }

@@ -98,3 +98,62 @@ lost without each. */}}
   verbs: ["update"]
 {{- end }}
 {{- end -}}
+
+{{/* The webhooks: their own objects, which the planner's selector does not find. */}}
+{{- define "sla-planner.webhook.name" -}}
+{{- printf "%s-webhook" (include "sla-planner.name" . | trunc 50 | trimSuffix "-") -}}
+{{- end -}}
+
+{{- define "sla-planner.webhook.account" -}}
+{{- default (include "sla-planner.webhook.name" .) .Values.webhook.serviceAccount.name -}}
+{{- end -}}
+
+{{/* Registrations and a ClusterRole have no namespace: two releases of one name must not share them. */}}
+{{- define "sla-planner.webhook.registration" -}}
+{{- printf "%s-%s" .Release.Namespace (include "sla-planner.webhook.name" .) -}}
+{{- end -}}
+
+{{- define "sla-planner.webhook.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-webhook
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: webhook
+{{- end -}}
+
+{{- define "sla-planner.webhook.labels" -}}
+{{ include "sla-planner.webhook.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- define "sla-planner.webhook.port" -}}
+{{- default 9443 .Values.webhook.config.port | int -}}
+{{- end -}}
+
+{{/* The configuration: what the values say, the planner of this release among those who pass the
+guard, and the names that the chart gives to things. */}}
+{{- define "sla-planner.webhook.config" -}}
+{{- $config := deepCopy .Values.webhook.config -}}
+{{- $planner := printf "system:serviceaccount:%s:%s" .Release.Namespace (include "sla-planner.account" .) -}}
+{{- $_ := set $config "allowed_users" (concat (list $planner) (default list $config.allowed_users) | uniq) -}}
+{{- $certificate := default dict $config.certificate -}}
+{{- if not $certificate.folder -}}
+{{- $name := include "sla-planner.webhook.name" . -}}
+{{- $own := dict "secret" (printf "%s-cert" $name) "service" $name "registration" (include "sla-planner.webhook.registration" .) -}}
+{{- $_ := set $config "certificate" (merge $own $certificate) -}}
+{{- end -}}
+{{- toYaml (dict "webhook" $config) -}}
+{{- end -}}
+
+{{/* Whose graphs are judged. An administrator lets a namespace out by a label. */}}
+{{- define "sla-planner.webhook.namespaces" -}}
+matchExpressions:
+  - key: sla-planner/webhooks
+    operator: NotIn
+    values: ["ignored"]
+  {{- with .Values.webhook.namespaces }}
+  - key: kubernetes.io/metadata.name
+    operator: In
+    values: {{- toYaml . | nindent 6 }}
+  {{- end }}
+{{- end -}}
