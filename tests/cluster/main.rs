@@ -14,6 +14,7 @@ mod adapter;
 mod bench_works;
 mod deploy;
 mod frontend_double;
+mod guide;
 mod metrics;
 mod operator_double;
 mod planner;

@@ -8,7 +8,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
-use sla_planner::api::{DynamoGraphDeployment, Service, names};
+use sla_planner::api::{DynamoGraphDeployment, ResourceItem, Service, names};
 use tokio::task::JoinHandle;
 
 /// The operator's name in `metadata.managedFields`.
@@ -120,10 +120,15 @@ impl Look {
         ] {
             labels.extend(value.clone().map(|value| (label, value)));
         }
-        let limits = service.resources.as_ref().and_then(|resources| resources.limits.as_ref());
-        let gpus = limits.and_then(|limits| limits.gpu.clone());
-        let limits: BTreeMap<_, _> =
-            gpus.map(|gpus| (names::GPU_RESOURCE, gpus)).into_iter().collect();
+        let resources = service.resources.clone().unwrap_or_default();
+        let quantities = |item: Option<ResourceItem>| -> BTreeMap<_, _> {
+            let item = item.unwrap_or_default();
+            [("cpu", item.cpu), ("memory", item.memory), (names::GPU_RESOURCE, item.gpu)]
+                .into_iter()
+                .filter_map(|(name, quantity)| Some((name, quantity?)))
+                .collect()
+        };
+        let (requests, limits) = (quantities(resources.requests), quantities(resources.limits));
         json!({
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -153,7 +158,7 @@ impl Look {
                     "spec": {"containers": [{
                         "name": "main",
                         "image": "none",
-                        "resources": {"limits": limits}
+                        "resources": {"requests": requests, "limits": limits}
                     }]}
                 }
             }

@@ -9,3 +9,5 @@ mod guard;
 mod load;
 mod process;
 mod scene;
+
+pub(crate) use scene::{Hooks, rules_for};
