@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::scene::{GRAPH, SOON, Scene, Table};
+use super::printed::Table;
+use super::scene::{GRAPH, SOON, Scene};
 use crate::bench::{Bench, eventually};
 use crate::webhook::{Hooks, rules_for};
 

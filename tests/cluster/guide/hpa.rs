@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 
-use super::scene::{GRAPH, SOON, Scene, Table, squeezed};
+use super::printed::{Table, squeezed};
+use super::scene::{GRAPH, SOON, Scene};
 use crate::bench::{Bench, eventually};
 
 const HPA_HEAD: [&str; 7] =

@@ -1,6 +1,7 @@
 //! "Autoscaling with KEDA": its operator makes an HPA of a ScaledObject, and scales to zero itself.
 
-use super::scene::{SOON, Scene, Table, squeezed};
+use super::printed::{Table, squeezed};
+use super::scene::{SOON, Scene};
 use crate::bench::{Bench, eventually};
 
 const REFERENCE: &str = "DynamoGraphDeploymentScalingAdapter/sglang-agg-decode";

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::scene::{GRAPH, SOON, Scene, Table, graph, squeezed};
+use super::printed::{Table, squeezed};
+use super::scene::{GRAPH, SOON, Scene, graph};
 use crate::bench::{Bench, eventually};
 use crate::serving::raw_dgds;
 use crate::webhook::{Hooks, rules_for};

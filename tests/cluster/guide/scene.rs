@@ -1,22 +1,15 @@
-//! The graph of the guide with everything that belongs to it, somebody who follows the guide, and what
-//! their kubectl says.
+//! The graph of the guide with everything that belongs to it, and somebody who follows the guide.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::PolicyRule;
-use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 use sla_planner::api::{DynamoGraphDeployment, DynamoGraphDeploymentScalingAdapter, names};
 
-use crate::bench::{
-    Bench, Exporter, Namespace, Output, Prometheus, Target, User, eventually, rule,
-};
+use crate::bench::{Bench, Namespace, Output, Prometheus, Target, User, eventually, rule};
 use crate::deploy::manifests;
 use crate::operator_double::{OperatorDouble, PodTimes};
 use crate::serving::{Controller, client_through, controller_rules, namespace_in};
@@ -54,7 +47,7 @@ pub(super) struct Scene {
     pub(super) follower: User,
     /// Who carries replicas to the graph, and passes the guard.
     pub(super) operator: User,
-    graph: String,
+    pub(super) graph: String,
     _controller: Controller,
     _operator: OperatorDouble,
 }
@@ -203,16 +196,6 @@ impl Scene {
             .collect()
     }
 
-    /// A frontend of the graph that is scraped from now on.
-    pub(super) async fn frontend(&self, prometheus: &Prometheus) -> Frontend {
-        let frontend = Frontend::start();
-        prometheus.add_target(self.target(&frontend.exporter.address()));
-        // A rate needs a sample from before the first request.
-        let series = format!("dynamo_frontend_queued_requests{{namespace=\"{}\"}}", self.ns.name());
-        prometheus.eventually(&series).await;
-        frontend
-    }
-
     /// A target of Prometheus with the labels that a PodMonitor gives.
     pub(super) fn target(&self, address: &str) -> Target {
         let dynamo_namespace = names::dynamo_namespace(self.ns.name(), &self.graph, false);
@@ -221,73 +204,10 @@ impl Scene {
             .label("dynamo_namespace", &dynamo_namespace)
             .label("pod", "frontend-0")
     }
-
-    /// What the kubelets would tell of the pods of a service that use `cores` together.
-    pub(super) async fn cpu(&self, service: &str, cores: f64, prometheus: &Prometheus) -> Cpu {
-        let exporter = Exporter::start("");
-        prometheus.add_target(Target::new(exporter.address()));
-        let cores = Arc::new(Mutex::new(cores));
-        let (used, graph, service) = (Arc::clone(&cores), self.graph.clone(), service.to_owned());
-        let api: Api<Pod> = self.ns.api().await;
-        let task = tokio::spawn(async move {
-            let mut counters = BTreeMap::<String, f64>::new();
-            let mut last = tokio::time::Instant::now();
-            let mut running = Vec::new();
-            for tick in 0_u64.. {
-                // Often beside the second between two scrapes, so that a rate is even.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                if tick % 5 == 0 {
-                    let Ok(found) = pods(&api, &graph, &service).await else { continue };
-                    running = found;
-                }
-                let passed = last.elapsed().as_secs_f64();
-                last = tokio::time::Instant::now();
-                let share = *used.lock().expect("no holder panics") / running.len().max(1) as f64;
-                let mut page = String::new();
-                for pod in &running {
-                    let name = pod.name_any();
-                    let labels = format!(
-                        "namespace=\"{}\",pod=\"{name}\",container=\"main\",node=\"{}\"",
-                        pod.namespace().unwrap_or_default(),
-                        pod.spec
-                            .as_ref()
-                            .and_then(|spec| spec.node_name.clone())
-                            .unwrap_or_default()
-                    );
-                    let counter = counters.entry(name).or_default();
-                    *counter += share * passed;
-                    let (cpu, memory) =
-                        ("container_cpu_usage_seconds_total", "container_memory_working_set_bytes");
-                    let lines = format!("{cpu}{{{labels}}} {counter}\n{memory}{{{labels}}} 1e9\n");
-                    page.push_str(&lines);
-                }
-                exporter.set(&page);
-            }
-        });
-        Cpu { cores, task }
-    }
 }
 
-/// How busy pods are, as long as this lives.
-pub(super) struct Cpu {
-    cores: Arc<Mutex<f64>>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Cpu {
-    /// From now on the pods use this many cores together.
-    pub(super) fn set(&self, cores: f64) {
-        *self.cores.lock().expect("no holder panics") = cores;
-    }
-}
-
-impl Drop for Cpu {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn pods(api: &Api<Pod>, graph: &str, service: &str) -> Result<Vec<Pod>, String> {
+/// The pods of a service that are not ending.
+pub(super) async fn pods(api: &Api<Pod>, graph: &str, service: &str) -> Result<Vec<Pod>, String> {
     let selector = names::adapter_selector(graph, service);
     let list = api.list(&ListParams::default().labels(&selector)).await;
     let mut pods = list.map_err(|error| error.to_string())?.items;
@@ -324,111 +244,4 @@ fn hurry(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(hurry),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
-}
-
-/// Upper bounds of the buckets, seconds. Requests that all fall into the first have a p95 of 45 ms, by
-/// Prometheus' interpolation, and those of the fourth one of 975 ms.
-const BOUNDS: [&str; 6] = ["0.0473686", "0.1", "0.5", "1.001", "2", "+Inf"];
-
-/// The page of a frontend, as far as the guide looks at it.
-pub(super) struct Frontend {
-    exporter: Exporter,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// Requests by bucket, not yet summed up.
-    requests: [u64; BOUNDS.len()],
-    queued: u64,
-}
-
-impl Frontend {
-    fn start() -> Self {
-        let state = State::default();
-        Self { exporter: Exporter::start(&state.page()), state: Mutex::new(state) }
-    }
-
-    /// Requests whose p95 is 45 ms, so many that those before count for nothing.
-    pub(super) fn is_fast(&self) {
-        self.change(|state| state.requests[0] += 100_000 + 1000 * state.requests[3]);
-    }
-
-    /// Requests whose p95 is 975 ms, so many that those before count for nothing.
-    pub(super) fn is_slow(&self) {
-        self.change(|state| state.requests[3] += 1000 + 1000 * state.requests[0]);
-    }
-
-    /// This many requests wait for their first token.
-    pub(super) fn has_queued(&self, queued: u64) {
-        self.change(|state| state.queued = queued);
-    }
-
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        let mut state = self.state.lock().expect("no holder panics");
-        change(&mut state);
-        self.exporter.set(&state.page());
-    }
-}
-
-impl State {
-    fn page(&self) -> String {
-        let model = "model=\"qwen/qwen3-0.6b\"";
-        let mut page = format!("dynamo_frontend_queued_requests{{{model}}} {}\n", self.queued);
-        let mut sum = 0;
-        for (bound, requests) in BOUNDS.iter().zip(self.requests) {
-            sum += requests;
-            let name = "dynamo_frontend_time_to_first_token_seconds_bucket";
-            writeln!(page, "{name}{{{model},le=\"{bound}\"}} {sum}").expect("a string takes it");
-        }
-        page
-    }
-}
-
-/// A table that kubectl printed.
-#[derive(Debug)]
-pub(super) struct Table {
-    pub(super) head: Vec<String>,
-    pub(super) rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    /// Cells begin where the names of their columns do.
-    pub(super) fn read(text: &str) -> Self {
-        let mut lines = text.lines();
-        let head = lines.next().unwrap_or_default();
-        let begins: Vec<usize> = head
-            .char_indices()
-            .filter(|(at, c)| *c != ' ' && (*at == 0 || head.as_bytes()[at - 1] == b' '))
-            .map(|(at, _)| at)
-            .collect();
-        let cells = |line: &str| -> Vec<String> {
-            let ends = begins.iter().skip(1).copied().chain([usize::MAX]);
-            let cell = |(from, to): (&usize, usize)| {
-                let to = to.min(line.len());
-                line.get(*from..to).unwrap_or_default().trim().to_owned()
-            };
-            begins.iter().zip(ends).map(cell).collect()
-        };
-        Self { head: cells(head), rows: lines.map(cells).collect() }
-    }
-
-    /// The rows without the last column, which has to be an age.
-    pub(super) fn rows_of_some_age(&self) -> Vec<Vec<&str>> {
-        assert_eq!(self.head.last().map(String::as_str), Some("AGE"), "{self:?}");
-        let mut rows = Vec::new();
-        for row in &self.rows {
-            let (age, cells) = row.split_last().expect("a row has cells");
-            let is_age = age.ends_with(['s', 'm']) && age.starts_with(|c: char| c.is_ascii_digit());
-            assert!(is_age, "{self:?}");
-            rows.push(cells.iter().map(String::as_str).collect());
-        }
-        rows
-    }
-}
-
-/// The text of `kubectl describe` with one blank between words, so that it is independent of columns.
-pub(super) fn squeezed(text: &str) -> String {
-    let line = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }

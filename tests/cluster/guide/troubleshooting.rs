@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::scene::{GRAPH, SOON, Scene, Table, graph, squeezed};
+use super::printed::{Table, squeezed};
+use super::scene::{GRAPH, SOON, Scene, graph};
 use crate::bench::{Bench, eventually};
 
 /// Waits until a command of the guide shows all of these lines.

@@ -1,6 +1,7 @@
 //! "Viewing Scaling Adapters".
 
-use super::scene::{GRAPH, Scene, Table};
+use super::printed::Table;
+use super::scene::{GRAPH, Scene};
 use crate::bench::{Bench, eventually};
 use crate::serving::SOON;
 
