@@ -8,4 +8,4 @@ mod agree;
 mod apply;
 mod render;
 
-pub(crate) use render::{kustomize, manifests, of_kind, placed, rules_of, text_of};
+pub(crate) use render::{deploy, kustomize, manifests, of_kind, placed, rules_of, text_of};

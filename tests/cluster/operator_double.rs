@@ -14,6 +14,9 @@ use tokio::task::JoinHandle;
 /// The operator's name in `metadata.managedFields`.
 const MANAGER: &str = "operator-double";
 
+/// Annotation of a Deployment: the generation of the graph that it was made of.
+const OF_GRAPH: &str = "bench.sla-planner/of-graph";
+
 /// How often it looks. The real operator watches; this one may be as late as this.
 const LOOKS_EVERY: Duration = Duration::from_millis(100);
 
@@ -80,11 +83,15 @@ impl Look {
             .into_iter()
             .map(|deployment| (deployment.name_any(), deployment))
             .collect();
+        let generation = dgd.metadata.generation.unwrap_or_default().to_string();
         let mut services = BTreeMap::new();
         for (name, service) in dgd.services() {
             let deployment = names::selector_value(&self.dgd, name);
             let found = present.remove(&deployment);
-            if found.as_ref().and_then(wanted_replicas) != Some(service.replicas().get()) {
+            let of_graph = found.as_ref().and_then(|found| found.annotations().get(OF_GRAPH));
+            if of_graph != Some(&generation)
+                || found.as_ref().and_then(wanted_replicas) != Some(service.replicas().get())
+            {
                 let object = self.build_deployment(&dgd, name, service);
                 let params = PatchParams::apply(MANAGER).force();
                 self.deployments.patch(&deployment, &params, &Patch::Apply(&object)).await?;
@@ -135,6 +142,9 @@ impl Look {
             "metadata": {
                 "name": selector,
                 "labels": labels,
+                "annotations": {
+                    OF_GRAPH: dgd.metadata.generation.unwrap_or_default().to_string()
+                },
                 "ownerReferences": [{
                     "apiVersion": names::API_VERSION,
                     "kind": names::DGD_KIND,

@@ -15,7 +15,7 @@ pub(super) const NEEDED: [&str; 2] = [
 ];
 
 /// A file or folder of `deploy/`.
-pub(super) fn deploy(path: &str) -> PathBuf {
+pub(crate) fn deploy(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(path)
 }
 

@@ -8,7 +8,7 @@ use sla_planner::profile::library;
 
 use super::scene::Scene;
 use crate::bench::{Bench, Guarded, Prometheus};
-use crate::deploy::{manifests, of_kind};
+use crate::deploy::{deploy, manifests, of_kind};
 use crate::frontend_double::{FrontendDouble, Load};
 use crate::serving::planner_rules;
 
@@ -101,6 +101,32 @@ async fn plan(scene: &Scene, prometheus: &Prometheus, pools: &[&str]) -> Guarded
         ["run", "--config", &file.display().to_string()],
         &[("KUBECONFIG", &user.kubeconfig().display().to_string())],
     )
+}
+
+#[tokio::test]
+async fn an_hpa_scales_the_frontend_by_cpu_and_our_planner_prefill_and_decode() {
+    let bench = Bench::without_keda().await;
+    let prometheus = &bench.autoscalers().await.prometheus;
+    let scene = disaggregated(bench, "guide-with-hpa").await;
+    let patch = deploy("examples/mixed/frontend-adapter.patch.yaml");
+    let patch = patch.to_str().expect("a UTF-8 path");
+    let args = ["patch", "dgd", DISAGGREGATED, "--type", "merge", "--patch-file", patch];
+    scene.prints(&args).await;
+    scene.has("Frontend", 1).await;
+    let frontend = frontend(&scene, prometheus).await;
+    let cpu = scene.cpu("Frontend", 0.35, prometheus).await;
+    scene.applies(&scene.example("mixed/frontend-hpa.yaml", prometheus)).await;
+    let _planner = plan(&scene, prometheus, &["prefill", "decode"]).await;
+
+    frontend.set_load(Some(HIGH));
+    scene.grows_to(PREFILL, 2).await;
+    scene.grows_to(DECODE, 2).await;
+    cpu.set(2.0);
+    scene.has("Frontend", 3).await;
+    frontend.set_load(Some(LOW));
+    scene.has(PREFILL, 1).await;
+    scene.has(DECODE, 1).await;
+    scene.has("Frontend", 3).await;
 }
 
 #[tokio::test]
