@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde::Deserialize;
+use tokio::sync::OnceCell;
 
+use super::autoscalers::{Autoscalers, External};
 use super::programs::{Programs, source};
 use super::user::Identity;
 
@@ -56,6 +58,11 @@ pub(crate) struct Bench {
     ready: ReadyLine,
     users: Vec<Identity>,
     next_user: AtomicUsize,
+    external: External,
+    /// What all tests of this cluster need, started by the first that asks.
+    autoscalers: OnceCell<Autoscalers>,
+    kinds_of_others: OnceCell<()>,
+    prepared: OnceCell<()>,
     /// Open for as long as the binary lives. Its end is `up`'s order to stop, so
     /// nobody has to wait for the process.
     _up: Child,
@@ -69,12 +76,42 @@ impl Bench {
     /// When it does not start, in each test that asks.
     pub(crate) async fn get() -> &'static Self {
         static BENCH: OnceLock<Result<Bench, String>> = OnceLock::new();
-        use_ring();
-        let started = tokio::task::spawn_blocking(|| BENCH.get_or_init(start));
-        match started.await.expect("the start returns its failures") {
-            Ok(bench) => bench,
-            Err(why) => panic!("the bench did not start: {why}"),
-        }
+        started(&BENCH, External::Keda).await
+    }
+
+    /// A second cluster, in which prometheus-adapter holds the API of external metrics: an API server
+    /// has one provider of it, and in the first cluster that is KEDA. Only tests that need it start it.
+    ///
+    /// # Panics
+    /// When it does not start, in each test that asks.
+    pub(crate) async fn without_keda() -> &'static Self {
+        static BENCH: OnceLock<Result<Bench, String>> = OnceLock::new();
+        started(&BENCH, External::PrometheusAdapter).await
+    }
+
+    /// The autoscalers of this cluster and their Prometheus. The first call starts them and takes
+    /// seconds; they end with the binary.
+    pub(crate) async fn autoscalers(&'static self) -> &'static Autoscalers {
+        self.autoscalers.get_or_init(async || Autoscalers::start(self, self.external).await).await
+    }
+
+    /// Sees to it that the cluster knows the kinds of KEDA and of the Prometheus operator, by their
+    /// own definitions.
+    pub(crate) async fn kinds_of_others(&self) {
+        let install = async || {
+            let folder = Programs::get().manifests("crds");
+            self.apply_file(&folder).await;
+            let folder = folder.to_str().expect("a UTF-8 path");
+            let established = "--for=condition=Established";
+            let wait = ["wait", established, "--timeout=60s", "--filename", folder];
+            self.kubectl(&wait).await.success();
+        };
+        self.kinds_of_others.get_or_init(install).await;
+    }
+
+    /// Set when the cluster is prepared for the tests of this binary.
+    pub(crate) fn prepared(&self) -> &OnceCell<()> {
+        &self.prepared
     }
 
     /// What the cluster said when it was ready.
@@ -99,6 +136,19 @@ impl Bench {
     pub(super) fn next_identity(&self) -> Identity {
         let index = self.next_user.fetch_add(1, Ordering::Relaxed);
         self.users.get(index).expect("enough users for one binary: see testUsers in up.go").clone()
+    }
+}
+
+/// The cluster of a binary, started when it is not there yet.
+async fn started(
+    bench: &'static OnceLock<Result<Bench, String>>,
+    external: External,
+) -> &'static Bench {
+    use_ring();
+    let started = tokio::task::spawn_blocking(move || bench.get_or_init(|| start(external)));
+    match started.await.expect("the start returns its failures") {
+        Ok(bench) => bench,
+        Err(why) => panic!("the bench did not start: {why}"),
     }
 }
 
@@ -138,7 +188,7 @@ pub(crate) fn up_command(dir: &Path) -> Command {
     command
 }
 
-fn start() -> Result<Bench, String> {
+fn start(external: External) -> Result<Bench, String> {
     let mut up = up_command(&fresh_dir())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -148,5 +198,14 @@ fn start() -> Result<Bench, String> {
     let users = fs::read(&ready.users).map_err(|error| error.to_string())?;
     let users = serde_json::from_slice(&users).map_err(|error| error.to_string())?;
     eprintln!("bench: cluster ready in {} ms at {}", ready.took_ms["total"], ready.server);
-    Ok(Bench { ready, users, next_user: AtomicUsize::new(0), _up: up })
+    Ok(Bench {
+        ready,
+        users,
+        next_user: AtomicUsize::new(0),
+        external,
+        autoscalers: OnceCell::const_new(),
+        kinds_of_others: OnceCell::const_new(),
+        prepared: OnceCell::const_new(),
+        _up: up,
+    })
 }

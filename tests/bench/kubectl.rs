@@ -34,12 +34,18 @@ impl Output {
 impl Bench {
     /// Runs kubectl as the administrator.
     pub(crate) async fn kubectl(&self, args: &[&str]) -> Output {
-        self.run_kubectl(&self.ready().kubeconfig, args, "").await
+        self.run_kubectl(&self.ready().kubeconfig, args, "", &[]).await
     }
 
     /// Runs kubectl as this user, in the user's namespace unless `args` name another.
     pub(crate) async fn kubectl_as(&self, user: &User, args: &[&str]) -> Output {
-        self.run_kubectl(user.kubeconfig(), args, "").await
+        self.run_kubectl(user.kubeconfig(), args, "", &[]).await
+    }
+
+    /// Runs `kubectl edit` as this user; `editor` is a command that changes the file it is given.
+    pub(crate) async fn edit_as(&self, user: &User, args: &[&str], editor: &str) -> Output {
+        let args = [&["edit"], args].concat();
+        self.run_kubectl(user.kubeconfig(), &args, "", &[("KUBE_EDITOR", editor)]).await
     }
 
     /// Applies manifests as the administrator.
@@ -64,10 +70,16 @@ impl Bench {
         if let Some(namespace) = namespace {
             args.extend(["--namespace", namespace]);
         }
-        self.run_kubectl(&self.ready().kubeconfig, &args, yaml).await.success();
+        self.run_kubectl(&self.ready().kubeconfig, &args, yaml, &[]).await.success();
     }
 
-    async fn run_kubectl(&self, kubeconfig: &Path, args: &[&str], stdin: &str) -> Output {
+    async fn run_kubectl(
+        &self,
+        kubeconfig: &Path,
+        args: &[&str],
+        stdin: &str,
+        env: &[(&str, &str)],
+    ) -> Output {
         let [program, first @ ..] = self.ready().kubectl.as_slice() else {
             panic!("`sla-bench up` says how kubectl is called")
         };
@@ -79,6 +91,7 @@ impl Bench {
             // Its caches and preferences stay with the bench.
             .env("HOME", self.dir())
             .env_remove("KUBECONFIG")
+            .envs(env.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

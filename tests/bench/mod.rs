@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`Bench`] is the cluster of this test binary, [`Namespace`] a
 //! test's own part of it (its nodes, its users), [`Prometheus`] and [`Exporter`]
-//! the metrics, [`Guarded`] any other process (the planner under test), and
+//! the metrics, [`Autoscalers`] what HPAs and KEDA need of them, [`Guarded`] any other process (the planner under test), and
 //! [`eventually`] the one way to wait. `README.md` says what the cluster can do.
 //!
 //! Every process is held by a pipe: when this binary ends, however it ends, the
@@ -17,6 +17,7 @@
     reason = "the bench is test code: it reads the machine, and a failure is a panic that says why"
 )]
 
+mod autoscalers;
 mod control_plane;
 mod exporter;
 mod guard;
@@ -29,6 +30,7 @@ mod prometheus;
 mod user;
 mod wait;
 
+pub(crate) use autoscalers::Autoscalers;
 pub(crate) use control_plane::{Bench, ReadyLine, up_command};
 pub(crate) use exporter::Exporter;
 pub(crate) use guard::Guarded;

@@ -45,6 +45,22 @@ impl Bench {
     }
 }
 
+impl Bench {
+    /// The namespace of a part that wants just this name.
+    pub(super) async fn namespace_called(&'static self, name: &str) -> Namespace {
+        self.apply_yaml(
+            &json!({
+                "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}
+            })
+            .to_string(),
+        )
+        .await;
+        let namespace = Namespace { bench: self, name: name.to_owned() };
+        namespace.until_usable(self.admin().await).await;
+        namespace
+    }
+}
+
 impl Namespace {
     /// Its name.
     pub(crate) fn name(&self) -> &str {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// The folder with `sla-bench`, `control-plane`, `kwok`, `helm` and `crds`.
+/// The folder with the programs and the manifests of others.
 pub(crate) struct Programs(PathBuf);
 
 impl Programs {
@@ -35,10 +35,26 @@ impl Programs {
         self.0.join("control-plane")
     }
 
-    /// The folder with resource definitions of KEDA and the Prometheus operator.
-    pub(crate) fn definitions(&self) -> PathBuf {
+    /// prometheus-adapter.
+    pub(crate) fn prometheus_adapter(&self) -> PathBuf {
+        self.0.join("prometheus-adapter")
+    }
+
+    /// KEDA's operator.
+    pub(crate) fn keda_operator(&self) -> PathBuf {
+        self.0.join("keda-operator")
+    }
+
+    /// KEDA's metrics adapter.
+    pub(crate) fn keda_adapter(&self) -> PathBuf {
+        self.0.join("keda-adapter")
+    }
+
+    /// A folder with manifests of others: `crds` (the resource definitions of KEDA and the Prometheus
+    /// operator), `of-keda` and `of-prometheus-adapter` (accounts, rights and settings).
+    pub(crate) fn manifests(&self, folder: &str) -> PathBuf {
         // kubectl follows no link to a folder.
-        self.0.join("crds").canonicalize().expect("the build made it")
+        self.0.join(folder).canonicalize().expect("the build made it")
     }
 }
 

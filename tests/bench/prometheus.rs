@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -49,6 +51,7 @@ pub(crate) struct Sample {
 pub(crate) struct Prometheus {
     dir: tempfile::TempDir,
     port: u16,
+    targets: Mutex<Vec<Target>>,
     process: Option<Guarded>,
 }
 
@@ -60,8 +63,18 @@ impl Prometheus {
 
     /// Scrapes `targets` at this interval, and returns when it answers.
     pub(crate) async fn start_with(targets: &[Target], scrape_interval: Duration) -> Self {
-        let dir = tempfile::Builder::new().prefix("sla-bench-prometheus-").tempdir().unwrap();
-        let mut this = Self { dir, port: free_port(), process: None };
+        Self::start_in(&std::env::temp_dir(), targets, scrape_interval).await
+    }
+
+    /// The same with its data in a folder of this one, which goes with it.
+    pub(super) async fn start_in(
+        parent: &Path,
+        targets: &[Target],
+        scrape_interval: Duration,
+    ) -> Self {
+        let dir = tempfile::Builder::new().prefix("sla-bench-prometheus-").tempdir_in(parent);
+        let mut this =
+            Self { dir: dir.unwrap(), port: free_port(), targets: Mutex::default(), process: None };
         this.set_targets(targets);
         this.write_config(scrape_interval);
         this.start_again().await;
@@ -76,6 +89,20 @@ impl Prometheus {
     /// Scrapes these targets from now on; Prometheus collects such changes for up to five
     /// seconds. The same holds for its first scrape.
     pub(crate) fn set_targets(&self, targets: &[Target]) {
+        let mut held = self.targets.lock().expect("no holder of the lock panics");
+        *held = targets.to_vec();
+        self.write_targets(&held);
+    }
+
+    /// Scrapes this target too from now on: for a Prometheus that tests share.
+    pub(crate) fn add_target(&self, target: Target) {
+        let mut held = self.targets.lock().expect("no holder of the lock panics");
+        held.push(target);
+        self.write_targets(&held);
+    }
+
+    /// Under the lock of the targets, since they are written to one file.
+    fn write_targets(&self, targets: &[Target]) {
         let entries: Vec<Value> = targets
             .iter()
             .map(|target| json!({"targets": [target.address], "labels": target.labels}))

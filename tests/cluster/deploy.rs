@@ -9,4 +9,6 @@ mod apply;
 mod render;
 
 pub(crate) use apply::{helm, labelled_as_restricted};
-pub(crate) use render::{config_of, kustomize, manifests, of_kind, placed, rules_of, text_of};
+pub(crate) use render::{
+    config_of, deploy, kustomize, manifests, of_kind, placed, rules_of, text_of,
+};

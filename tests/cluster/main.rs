@@ -15,6 +15,7 @@ mod bench_works;
 mod deploy;
 mod frontend_double;
 mod gitops;
+mod guide;
 mod metrics;
 mod operator_double;
 mod planner;

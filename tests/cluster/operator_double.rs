@@ -8,11 +8,14 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
-use sla_planner::api::{DynamoGraphDeployment, Service, names};
+use sla_planner::api::{DynamoGraphDeployment, ResourceItem, Service, names};
 use tokio::task::JoinHandle;
 
 /// The operator's name in `metadata.managedFields`.
 const MANAGER: &str = "operator-double";
+
+/// Annotation of a Deployment: the generation of the graph that it was made of.
+const OF_GRAPH: &str = "bench.sla-planner/of-graph";
 
 /// How often it looks. The real operator watches; this one may be as late as this.
 const LOOKS_EVERY: Duration = Duration::from_millis(100);
@@ -80,11 +83,15 @@ impl Look {
             .into_iter()
             .map(|deployment| (deployment.name_any(), deployment))
             .collect();
+        let generation = dgd.metadata.generation.unwrap_or_default().to_string();
         let mut services = BTreeMap::new();
         for (name, service) in dgd.services() {
             let deployment = names::selector_value(&self.dgd, name);
             let found = present.remove(&deployment);
-            if found.as_ref().and_then(wanted_replicas) != Some(service.replicas().get()) {
+            let of_graph = found.as_ref().and_then(|found| found.annotations().get(OF_GRAPH));
+            if of_graph != Some(&generation)
+                || found.as_ref().and_then(wanted_replicas) != Some(service.replicas().get())
+            {
                 let object = self.build_deployment(&dgd, name, service);
                 let params = PatchParams::apply(MANAGER).force();
                 self.deployments.patch(&deployment, &params, &Patch::Apply(&object)).await?;
@@ -120,16 +127,24 @@ impl Look {
         ] {
             labels.extend(value.clone().map(|value| (label, value)));
         }
-        let limits = service.resources.as_ref().and_then(|resources| resources.limits.as_ref());
-        let gpus = limits.and_then(|limits| limits.gpu.clone());
-        let limits: BTreeMap<_, _> =
-            gpus.map(|gpus| (names::GPU_RESOURCE, gpus)).into_iter().collect();
+        let resources = service.resources.clone().unwrap_or_default();
+        let quantities = |item: Option<ResourceItem>| -> BTreeMap<_, _> {
+            let item = item.unwrap_or_default();
+            [("cpu", item.cpu), ("memory", item.memory), (names::GPU_RESOURCE, item.gpu)]
+                .into_iter()
+                .filter_map(|(name, quantity)| Some((name, quantity?)))
+                .collect()
+        };
+        let (requests, limits) = (quantities(resources.requests), quantities(resources.limits));
         json!({
             "apiVersion": "apps/v1",
             "kind": "Deployment",
             "metadata": {
                 "name": selector,
                 "labels": labels,
+                "annotations": {
+                    OF_GRAPH: dgd.metadata.generation.unwrap_or_default().to_string()
+                },
                 "ownerReferences": [{
                     "apiVersion": names::API_VERSION,
                     "kind": names::DGD_KIND,
@@ -153,7 +168,7 @@ impl Look {
                     "spec": {"containers": [{
                         "name": "main",
                         "image": "none",
-                        "resources": {"limits": limits}
+                        "resources": {"requests": requests, "limits": limits}
                     }]}
                 }
             }

@@ -16,7 +16,7 @@ use sla_planner::controllers::adapter::{self, AdapterOptions, Told};
 use sla_planner::controllers::client::{client_of, connect_by};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OnceCell, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::bench::{Bench, Namespace, User, eventually, rule};
 
@@ -186,10 +186,13 @@ pub(crate) async fn client_through(user: &User, proxy: Option<&Proxy>) -> Client
     client_of(config).expect("a client")
 }
 
-/// A namespace of a cluster that knows our three kinds.
+/// A namespace of the first cluster, which knows our three kinds.
 pub(crate) async fn namespace(name: &str) -> Namespace {
-    static INSTALLED: OnceCell<()> = OnceCell::const_new();
-    let bench = Bench::get().await;
+    namespace_in(Bench::get().await, name).await
+}
+
+/// A namespace of a cluster that knows our three kinds.
+pub(crate) async fn namespace_in(bench: &'static Bench, name: &str) -> Namespace {
     let install = async || {
         bench.apply_file(concat!(env!("CARGO_MANIFEST_DIR"), "/crds")).await;
         let names: Vec<_> = crds()
@@ -200,7 +203,7 @@ pub(crate) async fn namespace(name: &str) -> Namespace {
         args.extend(names.iter().map(String::as_str));
         bench.kubectl(&args).await.success();
     };
-    INSTALLED.get_or_init(install).await;
+    bench.prepared().get_or_init(install).await;
     bench.namespace(name).await
 }
 

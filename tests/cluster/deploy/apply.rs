@@ -7,26 +7,12 @@ use k8s_openapi::api::core::v1::Namespace as KubeNamespace;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::process::Command;
-use tokio::sync::OnceCell;
 
 use super::render::{
     NEEDED, deploy, helm_template, kustomize, manifests, of_kind, placed, rules_of, text_of,
 };
-use crate::bench::{Bench, Namespace, Programs, eventually};
+use crate::bench::{Namespace, Programs, eventually};
 use crate::serving::{SOON, namespace};
-
-/// The kinds of KEDA and of the Prometheus operator, by their own definitions.
-async fn kinds_of_others(bench: &'static Bench) {
-    static INSTALLED: OnceCell<()> = OnceCell::const_new();
-    let install = async || {
-        let folder = Programs::get().definitions();
-        bench.apply_file(&folder).await;
-        let folder = folder.to_str().expect("a UTF-8 path");
-        let wait = ["wait", "--for=condition=Established", "--timeout=60s", "--filename", folder];
-        bench.kubectl(&wait).await.success();
-    };
-    INSTALLED.get_or_init(install).await;
-}
 
 /// Puts the labels of the manifest's Namespace, among them those of pod security, on this one.
 async fn label(ns: &Namespace, labels: &Value) {
@@ -136,7 +122,7 @@ async fn helm_installs_upgrades_and_removes_a_release() {
 #[tokio::test]
 async fn the_monitors_are_taken() {
     let ns = namespace("monitored").await;
-    kinds_of_others(ns.bench()).await;
+    ns.bench().kinds_of_others().await;
     let monitor = |objects: Vec<Value>, from| {
         placed(vec![of_kind(&objects, "PodMonitor").clone()], &[(from, ns.name())])
     };
@@ -154,7 +140,7 @@ async fn the_monitors_are_taken() {
 #[tokio::test]
 async fn every_example_is_taken() {
     let ns = namespace("examples").await;
-    kinds_of_others(ns.bench()).await;
+    ns.bench().kinds_of_others().await;
     let mut count = 0;
     for path in yaml_files(&deploy("examples")) {
         // Values of another chart, and a patch.

@@ -12,3 +12,5 @@ mod guard;
 mod load;
 mod process;
 mod scene;
+
+pub(crate) use scene::{Hooks, rules_for};

@@ -51,14 +51,14 @@ pub(super) fn editor_rules() -> Vec<PolicyRule> {
 }
 
 /// The rules with these users let past the guard.
-pub(super) fn rules_for<'a>(users: impl IntoIterator<Item = &'a User>) -> Rules {
+pub(crate) fn rules_for<'a>(users: impl IntoIterator<Item = &'a User>) -> Rules {
     let exact: BTreeSet<String> = users.into_iter().map(|user| user.name.clone()).collect();
     let identities = Identities { exact, ..Identities::default() };
     Rules { identities, gpu_discovery: true, ..Rules::default() }
 }
 
 /// The webhooks of one namespace.
-pub(super) struct Hooks<'a> {
+pub(crate) struct Hooks<'a> {
     ns: &'a Namespace,
     port: u16,
     rules: Rules,
@@ -69,7 +69,7 @@ pub(super) struct Hooks<'a> {
 
 impl<'a> Hooks<'a> {
     /// Registers and serves, and returns when the API server asks.
-    pub(super) async fn start(ns: &'a Namespace, rules: Rules) -> Self {
+    pub(crate) async fn start(ns: &'a Namespace, rules: Rules) -> Self {
         let port = free_port();
         register(ns, port).await;
         let serving = Serving::default();
