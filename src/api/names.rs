@@ -71,6 +71,10 @@ pub const REASON_ALL_READY: &str = "all_resources_are_ready";
 pub const REASON_SOME_NOT_READY: &str = "some_resources_are_not_ready";
 /// Condition type of an adapter whose replicas somebody else sets too.
 pub const CONDITION_CONFLICT: &str = "Conflict";
+/// Reason of [`CONDITION_CONFLICT`] when true.
+pub const REASON_SEVERAL_WRITERS: &str = "SeveralWriters";
+/// Reason of [`CONDITION_CONFLICT`] when false.
+pub const REASON_ONE_WRITER: &str = "OneWriter";
 /// `status.state` of a DGD whose services do not all run yet.
 pub const STATE_PENDING: &str = "pending";
 /// `status.state` of a DGD whose services all run.

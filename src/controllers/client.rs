@@ -265,10 +265,19 @@ impl CallError {
         matches!(self.failure, CallFailure::NotFound)
     }
 
-    /// Whether the answer was lost: what was asked for may have been done.
+    /// Whether what was asked for may have been done all the same: the answer was lost, or the server
+    /// failed on the way.
     #[must_use]
     pub const fn may_have_arrived(&self) -> bool {
-        matches!(self.failure, CallFailure::Deadline(_) | CallFailure::Transport(_))
+        match self.failure {
+            CallFailure::Deadline(_) | CallFailure::Transport(_) => true,
+            CallFailure::Refused { code, message: _ } => code >= 500,
+            CallFailure::Forbidden { .. }
+            | CallFailure::Denied(_)
+            | CallFailure::NotFound
+            | CallFailure::AlreadyExists
+            | CallFailure::Conflict => false,
+        }
     }
 
     /// Whether RBAC says no.

@@ -131,6 +131,15 @@ pub enum ScaleError {
 }
 
 impl ScaleError {
+    /// Whether the count may have been written all the same.
+    #[must_use]
+    pub const fn may_have_arrived(&self) -> bool {
+        match self {
+            Self::WriteScale(call) | Self::WriteDgd(call) => call.may_have_arrived(),
+            Self::AdapterMissing { .. } | Self::ReadDgd(_) | Self::ReadScale(_) => false,
+        }
+    }
+
     /// Name of the kind of failure, for metrics.
     #[must_use]
     pub const fn label(&self) -> &'static str {

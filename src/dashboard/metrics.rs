@@ -226,9 +226,9 @@ impl DeploymentMetrics {
         self.inner().writes.increment(&[&self.name, pool.as_str(), result]);
     }
 
-    /// Whether somebody else sets the replicas of a pool too.
-    pub fn set_conflict(&self, pool: Role, conflict: bool) {
-        let figure = Some(f64::from(u8::from(conflict)));
+    /// Whether somebody else sets the replicas of a pool too; `None` where it is not known.
+    pub fn set_conflict(&self, pool: Role, conflict: Option<bool>) {
+        let figure = conflict.map(|conflict| f64::from(u8::from(conflict)));
         self.inner().conflict.set(&[&self.name, pool.as_str()], figure);
     }
 

@@ -73,9 +73,9 @@ pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
                 .map(|(i, pool)| {
                     let sizing = sized.as_ref().map(Sized::sizing);
                     let of_role = starting.iter().find(|s| s.role == pool.role);
-                    let of_role = of_role.filter(|_| has_room_beside(input, sizing, i));
+                    let beside = of_role.map(|s| (s, has_room_beside(input, sizing, i)));
                     let sized = sized.as_ref().map(|s| (s, i));
-                    decide_pool(input, pool, sized, of_role, trust, &not_fresh, &mut memory)
+                    decide_pool(input, pool, sized, beside, trust, &not_fresh, &mut memory)
                 })
                 .collect();
             let pools = keep_budget(input, pools, sized.as_ref().map(Sized::sizing));
@@ -332,7 +332,7 @@ fn decide_pool(
     input: &PlanInput<'_>,
     pool: &PoolInput<'_>,
     sized: Option<(&Sized<'_>, usize)>,
-    starting: Option<&Starting>,
+    starting: Option<(&Starting, bool)>,
     trust: Trust,
     not_fresh: &[String],
     memory: &mut Memory,
@@ -367,8 +367,12 @@ fn decide_pool(
     // What is full grows by itself for want of one that hangs.
     let wanted = match saturation {
         Some(_) => serving,
-        None => within(pool, beside_stuck(serving, now.ready, starting)),
+        None => within(pool, beside_stuck(serving, now.ready, starting.map(|(s, _)| s))),
     };
+    // One more beside what hangs takes no room from what is to serve.
+    let waits = starting.is_some_and(|(_, room)| !room && wanted > serving);
+    let beside = wanted;
+    let wanted = if waits { serving } else { wanted };
     let window = input.intervals.hold();
     let stable = memory.stabilised(pool.role, input.now, wanted, window);
     let done = |target: Replicas, reason| PoolDecision {
@@ -384,10 +388,14 @@ fn decide_pool(
     if saturation.is_some() {
         wish = Reason::Saturation { trust: trust.score };
     }
-    if let Some(stuck) =
-        starting.and_then(Starting::to_replace).filter(|_| wanted > current && serving <= current)
+    if let Some(stuck) = starting
+        .and_then(|(s, _)| s.to_replace())
+        .filter(|_| beside > current && serving <= current)
     {
         wish = Reason::ReplaceStuck { name: stuck.name.clone(), age: stuck.age };
+        if waits {
+            wish = Reason::WaitsForRoom { wanted: beside };
+        }
     }
     if wanted == current && !input.observation.traffic.arrivals.is_fresh() {
         let detail = format!("the arrival rate is {}", input.observation.traffic.arrivals);

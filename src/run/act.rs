@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::look::Services;
-use super::rivals::Conflicts;
 use crate::api::names;
 use crate::check::PoolLimits;
 use crate::controllers::scale::{Refusal, ScaleOutcome, ScalePath, ScaleTarget, ScaleWriter};
@@ -16,7 +15,19 @@ use crate::units::{Gpus, Replicas, Role};
 pub(super) struct Acted {
     pub(super) outcome: WriteOutcome,
     pub(super) label: &'static str,
+    /// Whether the count may have been written although there is an error.
+    pub(super) may_have_arrived: bool,
 }
+
+impl Acted {
+    /// Why it failed; that a pool is left to somebody else is no failure.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.outcome.error.as_deref().filter(|_| self.label != CONFLICT)
+    }
+}
+
+/// The label of a write that was left to somebody else.
+const CONFLICT: &str = "conflict";
 
 /// The GPUs that are asked for while a decision is carried out.
 struct Ledger<'a> {
@@ -50,13 +61,13 @@ impl<'a> Ledger<'a> {
     }
 }
 
-/// Writes what changes, in the order of [`Decision::writes`], but for pools that `conflicts` names. A
+/// Writes what changes, in the order of [`Decision::writes`], but for pools that `stopped` leaves to somebody else. A
 /// write that failed stops no other one but growth for which it was to make room in the budget.
 pub(super) async fn act(
     writer: &ScaleWriter,
     target: &DgdTarget,
     services: &Services,
-    conflicts: Option<&Conflicts>,
+    stopped: &BTreeMap<Role, String>,
     decision: &Decision,
     limits: &[PoolLimits],
     budget: Option<Gpus>,
@@ -65,13 +76,13 @@ pub(super) async fn act(
     let mut ledger = Ledger::new(limits, budget, decision);
     for write in decision.writes() {
         let service = services.iter().find(|(role, _)| *role == write.role).map(|(_, s)| s);
-        let other = conflicts.and_then(|conflicts| conflicts.get(&write.role));
+        let other = stopped.get(&write.role);
         let acted = match (other, service) {
             (Some(other), _) => {
-                not_written(write, "conflict", &format!("{other} sets the replicas too"))
+                not_written(write, CONFLICT, &format!("{other} sets the replicas too"))
             }
             _ if !ledger.has_room(write) => {
-                not_written(write, "skipped", "an earlier write that was to make room failed")
+                not_written(write, "skipped", "an earlier write that was to make room was not made")
             }
             (None, Some(Ok(service))) => {
                 let at = ScaleTarget {
@@ -91,13 +102,15 @@ pub(super) async fn act(
 }
 
 fn not_written(write: Write, label: &'static str, why: &str) -> Acted {
-    Acted { outcome: WriteOutcome { write, path: None, error: Some(why.to_owned()) }, label }
+    let outcome = WriteOutcome { write, path: None, error: Some(why.to_owned()) };
+    Acted { outcome, label, may_have_arrived: false }
 }
 
 async fn write_one(writer: &ScaleWriter, at: &ScaleTarget, write: Write) -> Acted {
     let written = |path: Option<String>, label| Acted {
         outcome: WriteOutcome { write, path, error: None },
         label,
+        may_have_arrived: false,
     };
     match writer.write(at, write.from, write.to).await {
         Ok(ScaleOutcome::Unchanged { replicas: _ }) => written(None, "unchanged"),
@@ -116,7 +129,10 @@ async fn write_one(writer: &ScaleWriter, at: &ScaleTarget, write: Write) -> Acte
             not_written(write, "moved", &format!("{why}: the next tick decides anew"))
         }
         Ok(ScaleOutcome::Refused { why }) => not_written(write, "refused", &why.to_string()),
-        Err(error) => not_written(write, error.label(), &error.to_string()),
+        Err(error) => Acted {
+            may_have_arrived: error.may_have_arrived(),
+            ..not_written(write, error.label(), &error.to_string())
+        },
     }
 }
 

@@ -189,7 +189,7 @@ async fn plan_until(
     let interval = planner.interval();
     loop {
         let began = Instant::now();
-        health.alive_for(interval + CALL_DEADLINE * 6);
+        health.alive_for(interval + CALL_DEADLINE * 12);
         let stop = async {
             seen(stopped.clone()).await;
             tokio::time::sleep(GRACE).await;

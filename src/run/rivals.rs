@@ -12,14 +12,12 @@ use crate::api::{DynamoGraphDeploymentScalingAdapter, names};
 use crate::controllers::clock;
 use crate::controllers::events::{Note, Publisher};
 use crate::controllers::inventory::DgdInventory;
-use crate::controllers::rivals::{
-    Autoscaler, Claim, Fights, claims, condition, conflict_of, last_to_scale,
-};
+use crate::controllers::rivals::{Fights, Watch, claims, condition, conflict_of, stands};
 use crate::spec::{Config, DgdTarget, OnConflict};
 use crate::units::{Role, Timestamp};
 
-/// The pools that somebody else sets too, with who it is, for people.
-pub(super) type Conflicts = BTreeMap<Role, String>;
+/// The pools of which it is known whether somebody else sets them too, and who, for people.
+pub(super) type Conflicts = BTreeMap<Role, Option<String>>;
 
 /// The watch over who else sets our replicas.
 pub(super) struct Rivals {
@@ -27,13 +25,9 @@ pub(super) struct Rivals {
     publisher: Publisher,
     namespace: String,
     on_conflict: OnConflict,
-    fights: Fights,
-    /// The autoscalers seen last, which count while they cannot be listed.
-    claims: BTreeSet<Claim>,
-    /// What was told of each adapter.
-    told: BTreeMap<String, String>,
-    /// What the condition of each adapter was last to say, and was refused.
-    refused: BTreeMap<String, Option<String>>,
+    watch: Watch,
+    /// When the condition of an adapter was last refused, and what it was to say.
+    refused: BTreeMap<String, (Timestamp, Option<String>)>,
     /// What did not work when it was last tried, so that it is said once.
     failing: BTreeSet<&'static str>,
 }
@@ -46,15 +40,13 @@ impl Rivals {
             kube,
             namespace: target.namespace.clone(),
             on_conflict: config.on_conflict,
-            fights: Fights::new(config.intervals.adjustment),
-            claims: BTreeSet::new(),
-            told: BTreeMap::new(),
+            watch: Watch::new(config.intervals.adjustment),
             refused: BTreeMap::new(),
             failing: BTreeSet::new(),
         }
     }
 
-    /// Finds out who else sets the replicas of our pools, and tells what is new of it on the adapters.
+    /// Finds out who else sets the replicas of our pools.
     pub(super) async fn look(
         &mut self,
         now: Timestamp,
@@ -62,129 +54,101 @@ impl Rivals {
         services: &Services,
         trouble: &mut Vec<Trouble>,
     ) -> Conflicts {
-        self.list_autoscalers(trouble).await;
-        let mut conflicts = Conflicts::new();
-        for (role, adapter) in adapters(found, services) {
-            let name = adapter.name_any();
-            let by = last_to_scale(adapter.managed_fields());
-            let uid = adapter.uid().unwrap_or_default();
-            self.fights.see(now, &name, &uid, adapter.spec.replicas(), by);
-            let others = self.others(&name);
-            self.tell(adapter, others.as_deref()).await;
-            conflicts.extend(others.map(|others| (role, others)));
+        let adapters: Vec<_> = adapters(found, services).collect();
+        if adapters.is_empty() {
+            return Conflicts::new();
         }
-        conflicts
+        let seen = claims(&self.kube, &self.namespace, CALL_DEADLINE).await;
+        for (kind, list) in &seen {
+            if let Err(error) = list {
+                let kind = kind.kind();
+                let text = format!(
+                    "whether a {kind} sets the replicas of our pools too is not seen: {error}"
+                );
+                trouble.push(("kubernetes", "degraded", text));
+            }
+        }
+        self.watch.list(&seen);
+        let look = |Adapter { role, name, object }| (role, self.watch.look(now, &name, object));
+        adapters.into_iter().map(look).collect()
     }
 
-    /// The conflicts for which a pool is not written.
-    pub(super) fn stopped<'a>(&self, conflicts: &'a Conflicts) -> Option<&'a Conflicts> {
-        (self.on_conflict == OnConflict::Stop).then_some(conflicts)
+    /// The pools that are not written, and for whom.
+    pub(super) fn stopped(&self, conflicts: &Conflicts) -> BTreeMap<Role, String> {
+        let stops = self.on_conflict == OnConflict::Stop;
+        let named = conflicts.iter().filter(|_| stops);
+        named.filter_map(|(role, others)| Some((*role, others.clone()?))).collect()
     }
 
-    /// Takes in what was written, and tells of changes by others that were written over.
-    pub(super) async fn acted(
+    /// Takes in what was written, and tells on the adapters what is new: who else sets their replicas,
+    /// that nobody does any more, and whose change was written over.
+    pub(super) async fn tell(
         &mut self,
+        now: Timestamp,
         found: &DgdInventory,
         services: &Services,
+        conflicts: &Conflicts,
         acted: &[Acted],
     ) {
-        for (role, adapter) in adapters(found, services) {
-            let Some(done) = acted.iter().find(|a| a.outcome.write.role == role) else { continue };
-            let (name, to) = (adapter.name_any(), done.outcome.write.to);
-            match done.label {
-                "written" => {
-                    if let Some(change) = self.fights.wrote(&name, to) {
-                        let message = format!(
-                            "{} had set {} replicas; {} asks for {to}",
-                            change.who(),
-                            change.to,
-                            names::FIELD_MANAGER
-                        );
-                        let note = Note::normal(names::EVENT_OVERWRITTEN, message);
-                        self.say(&adapter.object_ref(&()), &note).await;
-                    }
+        for Adapter { role, name, object } in adapters(found, services) {
+            let done = acted.iter().find(|a| a.outcome.write.role == role);
+            let to = done.map(|done| done.outcome.write.to);
+            let mut change = None;
+            if let Some((done, to)) = done.zip(to) {
+                if done.label == WRITTEN {
+                    change = self.watch.wrote(&name, to);
+                } else if done.may_have_arrived {
+                    self.watch.may_have_written(&name, to);
                 }
-                // The answer was lost; the write may have arrived.
-                "deadline" | "transport" => self.fights.may_have_written(&name),
-                _ => {}
+            }
+            let Some(adapter) = object else { continue };
+            let about = adapter.object_ref(&());
+            if let Some((change, to)) = change.zip(to) {
+                let (who, we) = (change.who(), names::FIELD_MANAGER);
+                let message = format!("{who} had set {} replicas; {we} asks for {to}", change.to);
+                self.say(&about, &Note::normal(names::EVENT_OVERWRITTEN, message)).await;
+            }
+            if let Some(others) = conflicts.get(&role) {
+                self.tell_of_others(now, &name, adapter, others.as_deref()).await;
             }
         }
     }
 
-    async fn list_autoscalers(&mut self, trouble: &mut Vec<Trouble>) {
-        let seen = claims(&self.kube, &self.namespace, CALL_DEADLINE).await;
-        let unseen: Vec<Autoscaler> = seen.unseen.iter().map(|(kind, _)| *kind).collect();
-        self.claims.retain(|claim| unseen.contains(&claim.kind));
-        self.claims.extend(seen.found);
-        for (kind, error) in &seen.unseen {
-            let text = format!(
-                "whether a {} sets the replicas of our pools too is not seen: {error}",
-                kind.kind()
-            );
-            trouble.push(("kubernetes", "degraded", text));
-        }
-    }
-
-    /// Who else sets the replicas of an adapter, for people.
-    fn others(&self, adapter: &str) -> Option<String> {
-        let claims: Vec<String> =
-            self.claims.iter().filter(|c| c.adapter == adapter).map(ToString::to_string).collect();
-        if !claims.is_empty() {
-            return Some(claims.join(" and "));
-        }
-        let fighting = self.fights.fighting(adapter)?;
-        Some(format!("{fighting} (which takes back what we write)"))
-    }
-
-    /// Tells on the adapter who else sets its replicas, or that nobody does any more, where that was
-    /// not told yet.
-    async fn tell(&mut self, adapter: &DynamoGraphDeploymentScalingAdapter, others: Option<&str>) {
-        let (name, about) = (adapter.name_any(), adapter.object_ref(&()));
+    /// Tells on an adapter who else sets its replicas, or that nobody does any more, where that was not
+    /// told yet.
+    async fn tell_of_others(
+        &mut self,
+        now: Timestamp,
+        name: &str,
+        adapter: &DynamoGraphDeploymentScalingAdapter,
+        others: Option<&str>,
+    ) {
         let present = conflict_of(adapter);
-        let was_told = self.told.get(&name).cloned();
-        let note = match others {
-            Some(others) if was_told.as_deref() == Some(others) => None,
-            Some(others) => {
-                let stays = match self.on_conflict {
-                    OnConflict::Stop => "does not write it until that has ended",
-                    OnConflict::Warn => "goes on writing it",
-                };
-                let we = names::FIELD_MANAGER;
-                let message =
-                    format!("{others} sets the replicas of this adapter too; {we} {stays}");
-                self.told.insert(name.clone(), others.to_owned());
-                Some(Note::warning(names::EVENT_CONFLICT, message))
-            }
-            None if was_told.is_none() && present.is_none_or(|c| !c.is_true()) => None,
-            None => {
-                self.told.remove(&name);
-                let message = "nobody else sets the replicas of this adapter any more".to_owned();
-                Some(Note::normal(names::EVENT_CONFLICT_RESOLVED, message))
-            }
+        let stays = match self.on_conflict {
+            OnConflict::Stop => "does not write it until that has ended",
+            OnConflict::Warn => "goes on writing it",
         };
-        if let Some(note) = note {
+        if let Some(note) = self.watch.news(name, present, others, stays) {
             if others.is_some() {
                 tracing::warn!(adapter = name, "{}", note.message);
             } else {
                 tracing::info!(adapter = name, "{}", note.message);
             }
-            self.say(&about, &note).await;
+            self.say(&adapter.object_ref(&()), &note).await;
         }
-        let stands = match (present, others) {
-            (Some(present), Some(others)) => present.is_true() && present.message == others,
-            (Some(present), None) => !present.is_true(),
-            (None, others) => others.is_none(),
-        };
-        let wanted = others.map(str::to_owned);
-        if stands || self.refused.get(&name) == Some(&wanted) {
+        // What a schema or a Role refuses is refused at the next tick too.
+        let refused = self.refused.get(name).is_some_and(|(at, wanted)| {
+            wanted.as_deref() == others && *at <= now && now.since(*at) <= Fights::WINDOW
+        });
+        if stands(present, others) || refused {
             return;
         }
-        let at = (self.namespace.as_str(), name.as_str());
+        let at = (self.namespace.as_str(), name);
         let written = condition(&self.kube, at, present, others, CALL_DEADLINE).await;
-        // What the schema or a Role refuses is refused at the next tick too.
-        match &written {
-            Err(error) if !error.may_have_arrived() => drop(self.refused.insert(name, wanted)),
-            Ok(()) | Err(_) => drop(self.refused.remove(&name)),
+        if written.is_err() {
+            self.refused.insert(name.to_owned(), (now, others.map(str::to_owned)));
+        } else {
+            self.refused.remove(name);
         }
         self.note("its condition", written.err());
     }
@@ -201,20 +165,31 @@ impl Rivals {
                 tracing::warn!(%error, "a conflict is not told by {what}");
             }
             Some(error) => tracing::debug!(%error, "a conflict is not told by {what}"),
-            None => {
-                self.failing.remove(what);
-            }
+            None => drop(self.failing.remove(what)),
         }
     }
 }
 
-/// The adapters of our pools, as far as they were read.
+/// The label of a write that was done.
+const WRITTEN: &str = "written";
+
+/// The adapter of a pool.
+struct Adapter<'a> {
+    role: Role,
+    name: String,
+    /// The object, where it could be read.
+    object: Option<&'a DynamoGraphDeploymentScalingAdapter>,
+}
+
+/// The adapters of our pools.
 fn adapters<'a>(
     found: &'a DgdInventory,
     services: &'a Services,
-) -> impl Iterator<Item = (Role, &'a DynamoGraphDeploymentScalingAdapter)> {
+) -> impl Iterator<Item = Adapter<'a>> {
     services.iter().filter_map(|(role, service)| {
         let service = service.as_ref().ok()?;
-        Some((*role, found.services.get(service)?.adapter.as_ref()?))
+        let there = found.services.get(service).filter(|there| there.adapter_enabled)?;
+        let name = names::adapter_name(&found.dgd.name_any(), service);
+        Some(Adapter { role: *role, name, object: there.adapter.as_ref() })
     })
 }

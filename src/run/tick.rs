@@ -264,15 +264,17 @@ impl Planner {
         let acted = if acts {
             let stopped = self.rivals.stopped(&conflicts);
             let budget = self.config.budget;
-            act(&self.writer, &self.target, &services, stopped, &decision, &limits, budget).await
+            act(&self.writer, &self.target, &services, &stopped, &decision, &limits, budget).await
         } else {
             Vec::new()
         };
-        if let Ok(found) = &found {
-            self.rivals.acted(found, &services, &acted).await;
-        }
         for role in self.config.pools.keys() {
-            self.figures.set_conflict(*role, conflicts.contains_key(role));
+            self.figures.set_conflict(*role, conflicts.get(role).map(Option::is_some));
+        }
+        if let Ok(found) = &found
+            && self.config.mode == Mode::Act
+        {
+            self.rivals.tell(now, found, &services, &conflicts, &acted).await;
         }
         for note in &notes {
             tracing::error!(rule = note.rule.as_str(), "the referee objects: {}", note.detail);
@@ -324,7 +326,7 @@ impl Planner {
     fn tell(&mut self, record: &Record, acted: &[Acted], took: Duration) {
         let now = record.at;
         let figures = &self.figures;
-        let failed = acted.iter().find_map(|a| a.outcome.error.as_deref());
+        let failed = acted.iter().find_map(Acted::failure);
         let outcome = if record.notes.is_empty() && failed.is_none() { "ok" } else { "failed" };
         figures.tick(outcome, took);
         figures.set_inventory(&record.observation.inventory);

@@ -42,8 +42,9 @@ pub struct File {
     /// and two adapter controllers must never write at once.
     pub adapter_controller: Option<bool>,
     /// What to do where somebody else sets the replicas of a pool too (an HPA or a ScaledObject on its
-    /// adapter, or three changes of ours taken back within five minutes): `stop` writes no more until
-    /// that has ended, `warn` goes on writing. Both are told. Default: `stop`.
+    /// adapter, or one who takes three of our writes back within five minutes, or within four decisions
+    /// where that is longer): `stop` writes no more until the autoscaler is gone, or the other one has
+    /// rested for as long; `warn` goes on writing. Both are told. Default: `stop`.
     pub on_conflict: Option<OnConflict>,
     /// Port of `/metrics`, `/healthz` and `/readyz`; 0 turns them off. Default: the environment
     /// variable `PLANNER_PROMETHEUS_PORT`, else 9085.

@@ -132,7 +132,11 @@ proptest! {
                 let cut = |n: &u32, role| *n > all.asked[role] && n <= &play.asked[role];
                 // Of replicas that are there some may hang by now, and one more is asked for; those
                 // whose write did not arrive cannot.
-                let replaced = |n: &u32, role| n + 1 == all.asked[role];
+                let hangs = |role| {
+                    let i = play.setup.pools.iter().position(|p| p.role == *role).unwrap();
+                    whole.seen[i].1[0] > 0 || whole.seen[i].1[2] > 0
+                };
+                let replaced = |n: &u32, role| n + 1 == all.asked[role] && hangs(role);
                 for (role, n) in &half.asked {
                     let same = *n == all.asked[role] || cut(n, role) || replaced(n, role);
                     prop_assert!(same, "{half:?} {all:?}");

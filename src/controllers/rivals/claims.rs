@@ -1,6 +1,6 @@
 //! Autoscalers that target a scaling adapter: read from the API server.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -63,18 +63,14 @@ impl fmt::Display for Claim {
     }
 }
 
-/// The autoscalers of a namespace, as far as they are seen.
-#[derive(Debug, Default)]
-pub struct Claims {
-    /// Those that target an adapter.
-    pub found: BTreeSet<Claim>,
-    /// The kinds that could not be listed, and why. A kind that the cluster does not know is none.
-    pub unseen: Vec<(Autoscaler, CallError)>,
-}
+/// The autoscalers of a namespace, as far as they are seen: for each kind those that target an
+/// adapter, or why it could not be listed. A kind that the cluster does not know is none.
+///
+/// The list of HPAs has those of KEDA too, told as what they were made for.
+pub type Claims = BTreeMap<Autoscaler, Result<BTreeSet<Claim>, CallError>>;
 
 /// Lists the autoscalers of a namespace that target an adapter.
 pub async fn claims(client: &Client, namespace: &str, deadline: Duration) -> Claims {
-    let mut claims = Claims::default();
     let hpas: Api<HorizontalPodAutoscaler> = Api::namespaced(client.clone(), namespace);
     let resource = ApiResource {
         group: Autoscaler::ScaledObject.group().to_owned(),
@@ -90,16 +86,13 @@ pub async fn claims(client: &Client, namespace: &str, deadline: Duration) -> Cla
         within(deadline, call(Autoscaler::Hpa), hpas.list(&all)),
         within(deadline, call(Autoscaler::ScaledObject), scaled.list(&all)),
     );
-    match hpas {
-        Ok(hpas) => claims.found.extend(hpas.items.iter().filter_map(of_hpa)),
-        Err(error) => claims.unseen.push((Autoscaler::Hpa, error)),
-    }
-    match scaled {
-        Ok(scaled) => claims.found.extend(scaled.items.iter().filter_map(of_scaled_object)),
-        Err(error) if error.is_not_found() => {}
-        Err(error) => claims.unseen.push((Autoscaler::ScaledObject, error)),
-    }
-    claims
+    let hpas = hpas.map(|list| list.items.iter().filter_map(of_hpa).collect());
+    let scaled = match scaled {
+        Ok(list) => Ok(list.items.iter().filter_map(of_scaled_object).collect()),
+        Err(error) if error.is_not_found() => Ok(BTreeSet::new()),
+        Err(error) => Err(error),
+    };
+    [(Autoscaler::Hpa, hpas), (Autoscaler::ScaledObject, scaled)].into()
 }
 
 /// What an HPA targets. One that KEDA made is told by the name that its user wrote.
@@ -116,7 +109,9 @@ fn of_hpa(hpa: &HorizontalPodAutoscaler) -> Option<Claim> {
 
 /// What a ScaledObject targets; one that is paused writes nothing, and so claims nothing.
 fn of_scaled_object(object: &DynamicObject) -> Option<Claim> {
-    if object.annotations().get(PAUSED).is_some_and(|paused| paused == "true") {
+    let said = object.annotations();
+    let is_paused = said.get(PAUSED).is_some_and(|paused| TRUE.contains(&paused.as_str()));
+    if is_paused || said.contains_key(PAUSED_AT) {
         return None;
     }
     let target = &object.data["spec"]["scaleTargetRef"];
@@ -130,6 +125,12 @@ fn of_scaled_object(object: &DynamicObject) -> Option<Claim> {
 
 /// KEDA's annotation for an autoscaler that is to rest.
 const PAUSED: &str = "autoscaling.keda.sh/paused";
+
+/// KEDA's annotation for one that is to rest at a count.
+const PAUSED_AT: &str = "autoscaling.keda.sh/paused-replicas";
+
+/// What KEDA, which is written in Go, reads as yes.
+const TRUE: [&str; 6] = ["1", "t", "T", "true", "TRUE", "True"];
 
 /// Whether a target reference means a scaling adapter, in whatever version.
 fn is_adapter(api_version: Option<&str>, kind: &str) -> bool {
@@ -187,7 +188,10 @@ mod tests {
         let both = [hpa(&owner, &target), scaled_object(&json!({}), &target)];
         let all: BTreeSet<Claim> = both.into_iter().flatten().collect();
         assert_eq!(all.iter().map(ToString::to_string).collect::<Vec<_>>(), ["ScaledObject s"]);
-        assert_eq!(scaled_object(&json!({PAUSED: "true"}), &target), None);
+        for rests in [json!({PAUSED: "True"}), json!({PAUSED_AT: "0"})] {
+            assert_eq!(scaled_object(&rests, &target), None, "{rests}");
+        }
+        assert!(scaled_object(&json!({PAUSED: "false"}), &target).is_some());
         assert_eq!(scaled_object(&json!({}), &json!({"name": "g-decode"})), None, "a Deployment");
         assert_eq!(scaled_object(&json!({}), &json!(null)), None);
     }

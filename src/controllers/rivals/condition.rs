@@ -31,13 +31,16 @@ pub async fn condition(
     others: Option<&str>,
     deadline: Duration,
 ) -> Result<(), CallError> {
-    let status = if others.is_some() { "True" } else { "False" };
+    let (status, reason) = match others {
+        Some(_) => ("True", names::REASON_SEVERAL_WRITERS),
+        None => ("False", names::REASON_ONE_WRITER),
+    };
     let since = present.filter(|c| c.status == status).and_then(|c| c.last_transition_time.clone());
     let condition = Condition {
         last_transition_time: Some(since.unwrap_or_else(|| Time(wall_clock()))),
         message: others.unwrap_or("nobody else sets the replicas").to_owned(),
         observed_generation: None,
-        reason: (if others.is_some() { "SeveralWriters" } else { "OneWriter" }).to_owned(),
+        reason: reason.to_owned(),
         status: status.to_owned(),
         type_: names::CONDITION_CONFLICT.to_owned(),
     };

@@ -21,12 +21,32 @@ struct Account {
     uid: String,
     /// The count that nobody but us should have changed, and whether it is ours.
     asked: Option<(Replicas, bool)>,
+    /// A count that we wrote without an answer.
+    tried: Option<Replicas>,
     /// A change by somebody else that was not written over yet.
-    pending: Option<Change>,
+    pending: Option<(Timestamp, Change)>,
     /// Changes of what we had written, by whom, oldest first.
     reverts: VecDeque<(Timestamp, String)>,
     /// Who fights with us, and when he was last seen to.
     fighting: Option<(Timestamp, String)>,
+}
+
+impl Account {
+    /// Lets go of what is older than the window. What is dated later than now, since the clock was set
+    /// back, counts as of now.
+    fn forget(&mut self, now: Timestamp, window: Duration) {
+        for (at, _) in &mut self.reverts {
+            *at = now.min(*at);
+        }
+        let times = self.pending.iter_mut().map(|(at, _)| at);
+        for at in times.chain(self.fighting.iter_mut().map(|(at, _)| at)) {
+            *at = now.min(*at);
+        }
+        let over = |at: Timestamp| now.since(at) > window;
+        self.reverts.retain(|(at, _)| !over(*at));
+        self.pending.take_if(|(at, _)| over(*at));
+        self.fighting.take_if(|(at, _)| over(*at));
+    }
 }
 
 /// A change of the replicas by somebody else.
@@ -82,37 +102,28 @@ impl Fights {
         by: Option<Scaler<'_>>,
     ) {
         let window = self.window;
-        let account = self.adapters.entry(adapter.to_owned()).or_default();
-        if account.uid != uid {
-            *account = Account { uid: uid.to_owned(), ..Account::default() };
+        let account = self.account(adapter, uid);
+        account.forget(now, window);
+        let is_ours = by.is_some_and(|by| by.by_scale && by.manager == names::FIELD_MANAGER);
+        if account.tried.take() == Some(count) && is_ours {
+            account.asked = Some((count, true));
         }
-        let over = |at: Timestamp| now.since(at) > window;
         match account.asked {
             // What was there before this process was is ours where our name is on the scale. (The
             // adapter controller makes adapters under the same name, with the count of their graph.)
-            None => {
-                let ours = by.is_some_and(|by| by.by_scale && by.manager == names::FIELD_MANAGER);
-                account.asked = Some((count, ours));
-            }
+            None => account.asked = Some((count, is_ours)),
             Some((before, _)) if before == count => {}
             Some((before, ours)) => {
-                account.pending = Some(Change {
-                    by: by.map(|by| by.manager.to_owned()),
-                    from: before,
-                    to: count,
-                });
+                let by = by.map(|by| by.manager.to_owned());
+                let name = who(by.as_deref());
+                account.pending = Some((now, Change { by, from: before, to: count }));
                 account.asked = Some((count, false));
-                let name = who(by.map(|by| by.manager));
-                if let Some((at, fighter)) = &mut account.fighting {
-                    (*at, *fighter) = (now, name);
-                } else if ours {
-                    account.reverts.push_back((now, name));
+                match &mut account.fighting {
+                    Some((at, fighter)) if *fighter == name => *at = now,
+                    _ if ours => account.reverts.push_back((now, name)),
+                    _ => {}
                 }
             }
-        }
-        account.reverts.retain(|(at, _)| !over(*at));
-        if account.fighting.as_ref().is_some_and(|(at, _)| over(*at)) {
-            account.fighting = None;
         }
         if let Some((_, last)) = account.reverts.back().cloned()
             && account.reverts.iter().filter(|(_, name)| *name == last).count() >= Self::REVERTS
@@ -127,14 +138,27 @@ impl Fights {
     pub fn wrote(&mut self, adapter: &str, count: Replicas) -> Option<Change> {
         let account = self.adapters.get_mut(adapter)?;
         account.asked = Some((count, true));
-        account.pending.take().filter(|change| change.to != count)
+        account.pending.take().map(|(_, change)| change)
     }
 
-    /// Takes in that a write may have been done or not: whatever is found next is nobody's revert.
-    pub fn may_have_written(&mut self, adapter: &str) {
+    /// Takes in that we wrote a count and had no answer: found next, it is ours.
+    pub fn may_have_written(&mut self, adapter: &str, count: Replicas) {
         if let Some(account) = self.adapters.get_mut(adapter) {
-            account.asked = None;
+            account.tried = Some(count);
         }
+    }
+
+    /// Takes in that a process before this one was fought with.
+    pub fn resume(&mut self, now: Timestamp, adapter: &str, uid: &str, fighter: &str) {
+        self.account(adapter, uid).fighting = Some((now, fighter.to_owned()));
+    }
+
+    fn account(&mut self, adapter: &str, uid: &str) -> &mut Account {
+        let account = self.adapters.entry(adapter.to_owned()).or_default();
+        if account.uid != uid {
+            *account = Account { uid: uid.to_owned(), ..Account::default() };
+        }
+        account
     }
 
     /// Who fights with us about an adapter, for people.
@@ -179,8 +203,10 @@ mod tests {
         let change = fights.wrote("a", N(3)).unwrap();
         assert_eq!((change.who().as_str(), change.from, change.to), ("kubectl", N(3), N(5)));
         assert_eq!(fights.wrote("a", N(4)), None, "told once");
+        // The plan agreed for hours, and then wants another count: nothing is written over.
         let mut agreed = reverted(1, 10, &["kubectl"]);
-        assert_eq!(agreed.wrote("a", N(5)), None, "nothing is written over");
+        agreed.see(at(3600), "a", "1", N(5), by("kubectl"));
+        assert_eq!(agreed.wrote("a", N(6)), None);
     }
 
     #[test]
@@ -209,6 +235,25 @@ mod tests {
     }
 
     #[test]
+    fn a_change_by_another_hand_is_no_part_of_a_fight() {
+        let mut fights = reverted(3, 10, &["argocd"]);
+        fights.see(at(200), "a", "1", N(7), by("kubectl"));
+        assert_eq!(fights.fighting("a"), Some("argocd"));
+        fights.see(at(322), "a", "1", N(8), by("kubectl"));
+        assert_eq!(fights.fighting("a"), None, "over since argocd rests");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_holds_no_fight_for_longer() {
+        let mut fights = reverted(3, 10, &["kubectl"]);
+        let back = Timestamp::default().minus(Duration::from_secs(3600));
+        fights.see(back, "a", "1", N(5), by("kubectl"));
+        assert_eq!(fights.fighting("a"), Some("kubectl"));
+        fights.see(back.plus(Duration::from_secs(301)), "a", "1", N(5), by("kubectl"));
+        assert_eq!(fights.fighting("a"), None);
+    }
+
+    #[test]
     fn what_is_not_ours_to_lose_is_no_revert() {
         let mut fights = Fights::new(Duration::from_secs(10));
         for (i, count) in [1, 2, 3, 4, 5].into_iter().enumerate() {
@@ -217,10 +262,12 @@ mod tests {
         assert_eq!(fights.fighting("a"), None, "nobody wrote over anything of ours");
         for i in 0..5 {
             fights.wrote("a", N(3));
-            fights.may_have_written("a");
-            fights.see(at(10 + i), "a", "1", N(5), by("kubectl"));
+            fights.see(at(10 + 2 * i), "a", "1", N(3), by(names::FIELD_MANAGER));
+            // The answer is lost, and the write has arrived.
+            fights.may_have_written("a", N(4));
+            fights.see(at(11 + 2 * i), "a", "1", N(4), by(names::FIELD_MANAGER));
         }
-        assert_eq!(fights.fighting("a"), None, "we do not know what we wrote");
+        assert_eq!(fights.fighting("a"), None, "what we wrote ourselves");
     }
 
     #[test]

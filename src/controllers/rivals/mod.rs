@@ -3,6 +3,7 @@
 //! * [`claims`]: autoscalers of the namespace that target an adapter, asked for at each tick.
 //! * [`last_to_scale`]: who set the replicas of an adapter last, by its `metadata.managedFields`.
 //! * [`Fights`]: what was written, what was found in its place, and who did it (a pure account).
+//! * [`Watch`]: all of it together, and what there is to say (pure as well).
 //! * [`condition`]: `Conflict` in the status of the adapter.
 //!
 //! One change by hand is no fight: it is written over with the next decision. Three of them by one
@@ -13,8 +14,10 @@ mod claims;
 mod condition;
 mod fights;
 mod managers;
+mod watch;
 
 pub use self::claims::{Autoscaler, Claim, Claims, claims};
 pub use self::condition::{condition, conflict_of};
 pub use self::fights::{Change, Fights};
 pub use self::managers::{Scaler, last_to_scale};
+pub use self::watch::{Watch, stands};

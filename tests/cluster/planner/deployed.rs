@@ -197,7 +197,7 @@ async fn names_the_right(number: usize, role: &'static str, right: Right) {
     }
     if used == Use::RivalAgain {
         scene.ns.kubectl(&["delete", "hpa", RIVAL]).await.success();
-        says(&planner, "nobody else sets the replicas").await;
+        says(&planner, &format!("{RIVAL} is gone")).await;
         rival_is_told(&scene, &planner).await;
     }
     if used == Use::ToldTwice {

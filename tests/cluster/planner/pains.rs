@@ -1,5 +1,5 @@
 //! What users of Dynamo report (kubernetes.md 8), and that it does not happen here: those reports that
-//! no other test is about. `docs/user-pains.md` has all of them.
+//! no other test is about. `docs/user-pains.md` has the others.
 
 use serde_json::json;
 use sla_planner::observe::Role;

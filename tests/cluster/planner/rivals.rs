@@ -97,7 +97,7 @@ async fn an_hpa_on_a_pool_is_named_and_that_pool_is_left_to_it_until_it_goes() {
 
     scene.ns.kubectl(&["delete", "hpa", "decode-hpa"]).await.success();
     scene.asks("decode at its minimum", |asked| asked == (1, 1)).await;
-    says(&scene, DECODE, names::EVENT_CONFLICT_RESOLVED, "nobody else").await;
+    says(&scene, DECODE, names::EVENT_CONFLICT_RESOLVED, "decode-hpa is gone").await;
     stands(&scene, &planner, DECODE, "False", "nobody else").await;
     assert_eq!(planner.ended(), None, "{}", planner.stderr());
 }
@@ -145,7 +145,13 @@ async fn who_takes_three_writes_back_is_named_and_left_to_it() {
         scene.asks("one engine again", |asked| asked == (1, 1)).await;
     }
     scene.ns.kubectl(&["scale", &object, "--replicas=5"]).await.success();
-    says(&scene, DECODE, names::EVENT_CONFLICT, "kubectl (which takes back what we write)").await;
+    says(
+        &scene,
+        DECODE,
+        names::EVENT_CONFLICT,
+        "kubectl (which takes back what sla-planner writes)",
+    )
+    .await;
     ticks(&scene).await;
     assert_eq!(scene.asked().await, (1, 5), "it is left to it");
     stands(&scene, &planner, DECODE, "True", "kubectl ").await;
