@@ -56,6 +56,8 @@ fn filled() -> Metrics {
         stuck: Vec::new(),
     }]);
     deployment.set_trust(&Trust::default());
+    deployment.set_conflict(Role::Prefill, Some(false));
+    deployment.set_conflict(Role::Decode, None);
     deployment.set_regret("prefill", Some(-0.12));
     deployment.set_regret("decode", None);
     deployment.set_forecast(&ForecastFigures {

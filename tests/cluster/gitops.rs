@@ -22,11 +22,10 @@ const DECODE: &str = "llama-decode";
 fn manifest(decode: Option<u32>, commit: &str) -> Value {
     let mut spec = two_services();
     spec["envs"] = json!([{"name": "COMMIT", "value": commit}]);
-    let replicas = decode.map_or(Value::Null, Value::from);
     let service = spec["services"]["Decode"].as_object_mut().expect("a service");
-    match replicas {
-        Value::Null => drop(service.remove("replicas")),
-        replicas => drop(service.insert("replicas".to_owned(), replicas)),
+    match decode {
+        None => drop(service.remove("replicas")),
+        Some(replicas) => drop(service.insert("replicas".to_owned(), replicas.into())),
     }
     json!({
         "apiVersion": names::API_VERSION, "kind": names::DGD_KIND,

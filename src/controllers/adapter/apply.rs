@@ -169,7 +169,7 @@ impl Applier {
         for step in repair {
             let adopted = self.repair(&here, step).await;
             let adopted = outcome.hear(adopted);
-            outcome.changes.extend(adopted);
+            outcome.changes.extend(adopted.flatten());
         }
         for step in delete {
             let deleted = self.delete(&here, step).await;
@@ -218,8 +218,13 @@ impl Applier {
         Ok(Some(Change::Created { adapter, service, replicas }))
     }
 
-    async fn repair(&self, here: &Here<'_>, step: Repair) -> Result<Change, AdapterError> {
+    /// Puts labels and owner right, if the graph is still there: an adapter whose graph goes without it
+    /// has lost its owner on purpose, and one given back would be collected with it.
+    async fn repair(&self, here: &Here<'_>, step: Repair) -> Result<Option<Change>, AdapterError> {
         let Repair { adapter, service, resource_version, owners } = step;
+        if self.read_again(here).await?.is_none() {
+            return Ok(None);
+        }
         let mut metadata = json!({"labels": labels(here, &service)});
         if let Some(version) = resource_version {
             metadata["resourceVersion"] = Value::String(version);
@@ -237,7 +242,7 @@ impl Applier {
         let message = names::adapter_updated_message(&adapter, &service);
         self.say(&here.dgd.object_ref(&()), &Note::normal(names::EVENT_ADAPTER_UPDATED, message))
             .await;
-        Ok(Change::Adopted { adapter, service })
+        Ok(Some(Change::Adopted { adapter, service }))
     }
 
     async fn delete(&self, here: &Here<'_>, step: Delete) -> Result<Option<Change>, AdapterError> {
