@@ -132,7 +132,7 @@ proptest! {
                 let cut = |n: &u32, role| *n > all.asked[role] && n <= &play.asked[role];
                 // Of replicas that are there some may hang by now, and one more is asked for; those
                 // whose write did not arrive cannot.
-                let hangs = |role| {
+                let hangs = |role: &Role| {
                     let i = play.setup.pools.iter().position(|p| p.role == *role).unwrap();
                     whole.seen[i].1[0] > 0 || whole.seen[i].1[2] > 0
                 };
