@@ -13,6 +13,7 @@ use hyper::{Method, Response, StatusCode};
 
 use super::answer::Answer;
 use super::clock;
+use super::field::{cut, shown};
 use super::peers::{Room, Seat};
 use super::request::Request;
 use super::rules::{DOORS, Door, Rules, answer};
@@ -25,6 +26,9 @@ const BODY_TIME: Duration = Duration::from_secs(2);
 /// When to come back where there was no room, in whole seconds. The API server does, by itself, as
 /// long as the `timeoutSeconds` of the registration last.
 const COME_BACK: HeaderValue = HeaderValue::from_static("1");
+
+/// What a log line repeats of a denial, in bytes. Whoever asked has all of it.
+const LONGEST_LOGGED: usize = 1024;
 
 type Reply = Response<Full<Bytes>>;
 
@@ -91,7 +95,7 @@ impl Desk {
         let outcome = match door {
             Some((_, door)) => self.review(*door, seat, request).await,
             None => {
-                let text = format!("no webhook at {}\n", request.uri().path());
+                let text = format!("no webhook at {}\n", shown(request.uri().path()));
                 Err(Failure::new(StatusCode::NOT_FOUND, "not_found", text))
             }
         };
@@ -108,7 +112,7 @@ impl Desk {
                         name = request.name,
                         user = request.user,
                         operation = request.operation.as_str(),
-                        message = denial.message,
+                        message = %cut(&denial.message, LONGEST_LOGGED),
                         "denied"
                     );
                 }
@@ -133,14 +137,15 @@ impl Desk {
         request: hyper::Request<Incoming>,
     ) -> Result<(Request, Answer), Failure> {
         if request.method() != Method::POST {
-            let text = format!("expected POST, found {}\n", request.method());
+            let method = shown(request.method().as_str());
+            let text = format!("expected POST, found {method}\n");
             return Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method", text));
         }
         let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         if !kind.is_some_and(|kind| kind.trim_start().starts_with("application/json")) {
             let text = format!(
                 "Content-Type: expected application/json, found `{}`\n",
-                kind.unwrap_or_default()
+                shown(kind.unwrap_or_default())
             );
             return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", text));
         }
