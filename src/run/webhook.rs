@@ -17,7 +17,7 @@ use crate::controllers::client::{ClientOptions, connect};
 use crate::dashboard::{Health, Metrics};
 use crate::spec::{Certificate, StockIdentities, Webhook};
 use crate::webhook::certs::{Folder, Keeper, KeeperOptions, Plan};
-use crate::webhook::{Identities, Rules, Server, ServerOptions, Serving};
+use crate::webhook::{Identities, Limits, Rules, Server, ServerOptions, Serving};
 
 /// What the webhooks need when they run alone.
 #[derive(Debug)]
@@ -114,8 +114,9 @@ pub(super) async fn start(
         gpu_discovery: *gpu_discovery,
         dynamo_version: dynamo_version.clone(),
     };
-    let listener =
-        bind(*port, ServerOptions { rules: rules.clone(), serving: serving.clone() }).await?;
+    let options =
+        ServerOptions { rules: rules.clone(), serving: serving.clone(), limits: Limits::default() };
+    let listener = bind(*port, options).await?;
     let (port, metrics) = (*port, metrics.clone());
     Ok(tokio::spawn(async move {
         let certificates = {

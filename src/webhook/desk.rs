@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Bytes, Incoming};
@@ -17,11 +16,7 @@ use super::field::{cut, shown};
 use super::peers::{Room, Seat};
 use super::request::Request;
 use super::rules::{DOORS, Door, Rules, answer};
-use super::server::{BODY_LIMIT, Reviewed};
-
-/// Time for a body to arrive. The API server sends it at once, with the head; what stalls lets go of
-/// its room after this.
-const BODY_TIME: Duration = Duration::from_secs(2);
+use super::server::{Limits, Reviewed};
 
 /// When to come back where there was no room, in whole seconds. The API server does, by itself, as
 /// long as the `timeoutSeconds` of the registration last.
@@ -35,6 +30,7 @@ type Reply = Response<Full<Bytes>>;
 /// What all connections share.
 pub(super) struct Desk {
     pub(super) rules: Rules,
+    pub(super) limits: Limits,
     pub(super) told: Box<dyn Fn(&Reviewed) + Send + Sync>,
 }
 
@@ -67,8 +63,8 @@ impl Failure {
         Self { status, reason, text }
     }
 
-    fn too_long() -> Self {
-        let text = format!("the body is longer than {} MiB\n", BODY_LIMIT >> 20);
+    fn too_long(most: usize) -> Self {
+        let text = format!("the body is longer than {} KiB\n", most >> 10);
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text)
     }
 
@@ -149,9 +145,10 @@ impl Desk {
             );
             return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", text));
         }
-        let body = tokio::time::timeout(BODY_TIME, whole(seat, request.into_body()));
+        let Limits { body: most, body_time, first: _ } = self.limits;
+        let body = tokio::time::timeout(body_time, whole(seat, request.into_body(), most));
         let (body, _room) = body.await.unwrap_or_else(|_| {
-            let text = format!("the body did not arrive within {} s\n", BODY_TIME.as_secs());
+            let text = format!("the body did not arrive within {} s\n", body_time.as_secs_f64());
             Err(Failure::new(StatusCode::REQUEST_TIMEOUT, "slow", text))
         })?;
         let request = Request::decode(&body).map_err(|error| {
@@ -165,9 +162,13 @@ impl Desk {
 /// The whole body, with the room that it takes until it is answered. Room is claimed for what has
 /// come and not for what was announced. Where there is none, the rest is let go by, so that whoever
 /// sends it reads the answer.
-async fn whole(seat: &Seat, mut body: Incoming) -> Result<(Vec<u8>, Room<'_>), Failure> {
-    if body.size_hint().lower() > BODY_LIMIT as u64 {
-        return Err(Failure::too_long());
+async fn whole(
+    seat: &Seat,
+    mut body: Incoming,
+    most: usize,
+) -> Result<(Vec<u8>, Room<'_>), Failure> {
+    if body.size_hint().lower() > most as u64 {
+        return Err(Failure::too_long(most));
     }
     let mut length = 0_usize;
     let mut held = Some((Vec::new(), seat.room()));
@@ -179,8 +180,8 @@ async fn whole(seat: &Seat, mut body: Incoming) -> Result<(Vec<u8>, Room<'_>), F
         // What comes after the data is of no interest.
         let Ok(data) = frame.into_data() else { continue };
         length = length.saturating_add(data.len());
-        if length > BODY_LIMIT {
-            return Err(Failure::too_long());
+        if length > most {
+            return Err(Failure::too_long(most));
         }
         held = held.and_then(|(mut bytes, mut room)| {
             room.grow(data.len()).ok()?;
