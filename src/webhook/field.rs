@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn of_many_names_the_first_are_listed() {
         assert_eq!(listed(["a", "b"].into_iter(), ", "), "a, b");
-        assert_eq!(listed([].into_iter(), ", "), "");
+        assert_eq!(listed(std::iter::empty(), ", "), "");
         let long = "x".repeat(300);
         assert_eq!(listed([long.as_str(), "b", "c"].into_iter(), " "), {
             let first = "x".repeat(256);
