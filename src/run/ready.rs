@@ -10,7 +10,7 @@ use crate::dashboard::Health;
 pub(super) enum Part {
     /// The planner has looked and decided once.
     FirstTick,
-    /// The webhooks have a certificate, and are served.
+    /// The webhooks have a certificate that is registered, and are served.
     Webhooks,
 }
 

@@ -17,7 +17,7 @@ use crate::controllers::client::{ClientOptions, connect};
 use crate::dashboard::{Health, Metrics};
 use crate::spec::{Certificate, StockIdentities, Webhook};
 use crate::webhook::certs::{Folder, Keeper, KeeperOptions, Plan};
-use crate::webhook::{Identities, Rules, Server, ServerOptions, Serving};
+use crate::webhook::{Identities, Limits, Rules, Server, ServerOptions, Serving};
 
 /// What the webhooks need when they run alone.
 #[derive(Debug)]
@@ -87,7 +87,8 @@ fn nobody_passes(webhook: &Webhook, runs_controller: bool) -> bool {
 }
 
 /// Starts the webhooks; the task ends by the stop, when the last request has its answer. They are
-/// ready with the first certificate.
+/// served with the first certificate, and ready once the API server was told to trust it: in a folder
+/// that is somebody else's business.
 pub(super) async fn start(
     webhook: &Webhook,
     kube: Client,
@@ -114,18 +115,24 @@ pub(super) async fn start(
         gpu_discovery: *gpu_discovery,
         dynamo_version: dynamo_version.clone(),
     };
-    let listener =
-        bind(*port, ServerOptions { rules: rules.clone(), serving: serving.clone() }).await?;
+    let options =
+        ServerOptions { rules: rules.clone(), serving: serving.clone(), limits: Limits::default() };
+    let listener = bind(*port, options).await?;
     let (port, metrics) = (*port, metrics.clone());
+    let (registered, mut is_registered) = watch::channel(false);
     Ok(tokio::spawn(async move {
         let certificates = {
             let metrics = metrics.clone();
             tokio::spawn(async move {
                 match source {
-                    Source::Folder(folder) => folder.follow().await,
+                    Source::Folder(folder) => {
+                        registered.send_modify(|is| *is = true);
+                        folder.follow().await;
+                    }
                     Source::Own(keeper) => {
                         let told = |kept: &crate::webhook::certs::Kept| {
                             metrics.set_webhook_certificate_end(kept.not_after);
+                            registered.send_modify(|is| *is = true);
                         };
                         keeper.follow(told).await;
                     }
@@ -150,12 +157,18 @@ pub(super) async fn start(
         };
         tracing::info!(port, own, "webhooks served");
         rules.identities.exact.extend(own);
-        ready.is(Part::Webhooks);
+        let readiness = tokio::spawn(async move {
+            let is_registered = is_registered.wait_for(|is| *is).await.is_ok();
+            if is_registered {
+                ready.is(Part::Webhooks);
+            }
+        });
         let told = move |reviewed: &crate::webhook::Reviewed| {
             let crate::webhook::Reviewed { path, operation, result, reason, took } = reviewed;
             metrics.webhook_review(path, operation, result, reason, *took);
         };
         listener.with_rules(rules).serve(seen(stopped), told).await;
+        readiness.abort();
         certificates.abort();
     }))
 }

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Bytes, Incoming};
@@ -13,24 +12,25 @@ use hyper::{Method, Response, StatusCode};
 
 use super::answer::Answer;
 use super::clock;
+use super::field::{cut, shown};
 use super::peers::{Room, Seat};
 use super::request::Request;
 use super::rules::{DOORS, Door, Rules, answer};
-use super::server::{BODY_LIMIT, Reviewed};
-
-/// Time for a body to arrive. The API server sends it at once, with the head; what stalls lets go of
-/// its room after this.
-const BODY_TIME: Duration = Duration::from_secs(2);
+use super::server::{Limits, Reviewed};
 
 /// When to come back where there was no room, in whole seconds. The API server does, by itself, as
 /// long as the `timeoutSeconds` of the registration last.
 const COME_BACK: HeaderValue = HeaderValue::from_static("1");
+
+/// What a log line repeats of a denial, in bytes. Whoever asked has all of it.
+const LONGEST_LOGGED: usize = 1024;
 
 type Reply = Response<Full<Bytes>>;
 
 /// What all connections share.
 pub(super) struct Desk {
     pub(super) rules: Rules,
+    pub(super) limits: Limits,
     pub(super) told: Box<dyn Fn(&Reviewed) + Send + Sync>,
 }
 
@@ -63,8 +63,8 @@ impl Failure {
         Self { status, reason, text }
     }
 
-    fn too_long() -> Self {
-        let text = format!("the body is longer than {} MiB\n", BODY_LIMIT >> 20);
+    fn too_long(most: usize) -> Self {
+        let text = format!("the body is longer than {} KiB\n", most >> 10);
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text)
     }
 
@@ -91,7 +91,7 @@ impl Desk {
         let outcome = match door {
             Some((_, door)) => self.review(*door, seat, request).await,
             None => {
-                let text = format!("no webhook at {}\n", request.uri().path());
+                let text = format!("no webhook at {}\n", shown(request.uri().path()));
                 Err(Failure::new(StatusCode::NOT_FOUND, "not_found", text))
             }
         };
@@ -108,7 +108,7 @@ impl Desk {
                         name = request.name,
                         user = request.user,
                         operation = request.operation.as_str(),
-                        message = denial.message,
+                        message = %cut(&denial.message, LONGEST_LOGGED),
                         "denied"
                     );
                 }
@@ -133,20 +133,22 @@ impl Desk {
         request: hyper::Request<Incoming>,
     ) -> Result<(Request, Answer), Failure> {
         if request.method() != Method::POST {
-            let text = format!("expected POST, found {}\n", request.method());
+            let method = shown(request.method().as_str());
+            let text = format!("expected POST, found {method}\n");
             return Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method", text));
         }
         let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         if !kind.is_some_and(|kind| kind.trim_start().starts_with("application/json")) {
             let text = format!(
                 "Content-Type: expected application/json, found `{}`\n",
-                kind.unwrap_or_default()
+                shown(kind.unwrap_or_default())
             );
             return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", text));
         }
-        let body = tokio::time::timeout(BODY_TIME, whole(seat, request.into_body()));
+        let Limits { body: most, body_time, first: _ } = self.limits;
+        let body = tokio::time::timeout(body_time, whole(seat, request.into_body(), most));
         let (body, _room) = body.await.unwrap_or_else(|_| {
-            let text = format!("the body did not arrive within {} s\n", BODY_TIME.as_secs());
+            let text = format!("the body did not arrive within {} s\n", body_time.as_secs_f64());
             Err(Failure::new(StatusCode::REQUEST_TIMEOUT, "slow", text))
         })?;
         let request = Request::decode(&body).map_err(|error| {
@@ -160,9 +162,13 @@ impl Desk {
 /// The whole body, with the room that it takes until it is answered. Room is claimed for what has
 /// come and not for what was announced. Where there is none, the rest is let go by, so that whoever
 /// sends it reads the answer.
-async fn whole(seat: &Seat, mut body: Incoming) -> Result<(Vec<u8>, Room<'_>), Failure> {
-    if body.size_hint().lower() > BODY_LIMIT as u64 {
-        return Err(Failure::too_long());
+async fn whole(
+    seat: &Seat,
+    mut body: Incoming,
+    most: usize,
+) -> Result<(Vec<u8>, Room<'_>), Failure> {
+    if body.size_hint().lower() > most as u64 {
+        return Err(Failure::too_long(most));
     }
     let mut length = 0_usize;
     let mut held = Some((Vec::new(), seat.room()));
@@ -174,8 +180,8 @@ async fn whole(seat: &Seat, mut body: Incoming) -> Result<(Vec<u8>, Room<'_>), F
         // What comes after the data is of no interest.
         let Ok(data) = frame.into_data() else { continue };
         length = length.saturating_add(data.len());
-        if length > BODY_LIMIT {
-            return Err(Failure::too_long());
+        if length > most {
+            return Err(Failure::too_long(most));
         }
         held = held.and_then(|(mut bytes, mut room)| {
             room.grow(data.len()).ok()?;

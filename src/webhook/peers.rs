@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::server::BODY_LIMIT;
+use super::server::Limits;
 
 /// Connections at once. Each takes some tens of kilobytes and a file descriptor.
 const CONNECTIONS: usize = 1024;
@@ -17,16 +17,12 @@ const CONNECTIONS: usize = 1024;
 /// time; by default it takes 200 changes at once, of whatever kind.
 const CONNECTIONS_OF_ONE: usize = 256;
 
-/// Bytes of bodies that may be held at once, those on their way and those being judged. What they
-/// become once read is bounded by itself, and by the threads that read them.
-const BYTES: usize = 8 * BODY_LIMIT;
+/// Bodies of the longest kind whose bytes may be held at once, those on their way and those being
+/// judged. What they become once read is bounded by itself, and by the threads that read them.
+const BODIES: usize = 8;
 
-/// Bytes of bodies of one address: several of the longest, and room is left for somebody else.
-const BYTES_OF_ONE: usize = BYTES / 2;
-
-/// Until the first review of a peer, handshake and all. An API server asks in the moment that it
-/// connects, and waits no longer than this for the answer.
-const FIRST: Duration = Duration::from_secs(5);
+/// The same of one address: several of the longest, and room is left for somebody else.
+const BODIES_OF_ONE: usize = BODIES / 2;
 
 /// Silence after which a connection is closed. The API server closes an idle one after 90 seconds by
 /// itself: if we came first, a request could meet the closing and fail.
@@ -42,8 +38,11 @@ pub(super) enum Full {
 }
 
 /// Everybody who is connected. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Peers(Arc<Mutex<State>>);
+#[derive(Clone, Debug)]
+pub(super) struct Peers {
+    limits: Limits,
+    state: Arc<Mutex<State>>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -62,6 +61,11 @@ struct Peer {
 }
 
 impl Peers {
+    /// Nobody yet.
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, state: Arc::default() }
+    }
+
     /// A place for a connection from this address.
     pub(super) fn seat(&self, address: IpAddr) -> Result<Seat, Full> {
         // An address of IPv4 is the same one on a socket of both families.
@@ -82,7 +86,7 @@ impl Peers {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -132,7 +136,7 @@ impl Seat {
         if is_known {
             *self.asked.lock().unwrap_or_else(PoisonError::into_inner) + IDLE
         } else {
-            self.taken + FIRST
+            self.taken + self.peers.limits.first
         }
     }
 }
@@ -160,12 +164,13 @@ pub(super) struct Room<'a> {
 impl Room<'_> {
     /// Claims room for bytes that have come.
     pub(super) fn grow(&mut self, bytes: usize) -> Result<(), Full> {
+        let most = self.seat.peers.limits.body;
         let mut state = self.seat.peers.state();
-        if state.bytes + bytes > BYTES {
+        if state.bytes + bytes > BODIES * most {
             return Err(Full::Whole);
         }
         let Some(peer) = state.peers.get_mut(&self.seat.address) else { return Err(Full::Share) };
-        if peer.bytes + bytes > BYTES_OF_ONE {
+        if peer.bytes + bytes > BODIES_OF_ONE * most {
             return Err(Full::Share);
         }
         peer.bytes += bytes;
@@ -188,7 +193,9 @@ impl Drop for Room<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::webhook::server::BODY_LIMIT;
 
+    const BYTES_OF_ONE: usize = BODIES_OF_ONE * BODY_LIMIT;
     const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 
     fn address(last: u8) -> IpAddr {
@@ -201,7 +208,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_address_cannot_take_all_connections_and_all_together_have_an_end() {
-        let peers = Peers::default();
+        let peers = Peers::new(Limits::default());
         let mut seats: Vec<Seat> =
             (0..CONNECTIONS_OF_ONE).map(|_| peers.seat(ONE).unwrap()).collect();
         assert_eq!(peers.seat(ONE).unwrap_err(), Full::Share);
@@ -219,7 +226,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_address_cannot_take_all_the_room() {
-        let peers = Peers::default();
+        let peers = Peers::new(Limits::default());
         let (one, other) = (peers.seat(ONE).unwrap(), peers.seat(address(2)).unwrap());
         let third = peers.seat(address(3)).unwrap();
         let (mut a, mut b, mut c) = (one.room(), other.room(), third.room());
@@ -236,10 +243,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_never_asked_goes_within_seconds_and_who_asks_may_be_silent_for_long() {
-        let peers = Peers::default();
+        let limits = Limits::default();
+        let peers = Peers::new(limits);
         let (first, spare) = (peers.seat(ONE).unwrap(), peers.seat(ONE).unwrap());
         let stranger = peers.seat(address(2)).unwrap();
-        tokio::time::advance(FIRST - Duration::from_secs(1)).await;
+        tokio::time::advance(limits.first - Duration::from_secs(1)).await;
         assert!(!is_stale(&first).await && !is_stale(&stranger).await);
         first.answered();
         tokio::time::advance(Duration::from_secs(1)).await;

@@ -4,12 +4,17 @@ use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
+use super::field::shown;
 use super::tree::Tree;
 
 /// `apiVersion` of the review that we speak.
 pub(super) const REVIEW_VERSION: &str = "admission.k8s.io/v1";
 /// `kind` of the review.
 pub(super) const REVIEW_KIND: &str = "AdmissionReview";
+
+/// The longest of the texts around the object, in bytes. The API server makes the `uid` (36), names of
+/// objects, namespaces and kinds have at most 253, and that of a service account about 340.
+const LONGEST_TEXT: usize = 512;
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,6 +94,14 @@ pub enum RequestError {
         /// What should be there.
         expected: &'static str,
     },
+    /// A text around the object is longer than any that the API server lets through.
+    #[error("{field}: expected at most {LONGEST_TEXT} bytes, found {found}")]
+    TooLong {
+        /// Which.
+        field: &'static str,
+        /// Its length.
+        found: usize,
+    },
     /// The operation is none that we know.
     #[error("request.operation: expected CREATE, UPDATE, DELETE or CONNECT, found `{0}`")]
     Operation(String),
@@ -141,11 +154,12 @@ impl Request {
     ///
     /// Where it is no review, or one that cannot be answered since it has no `uid`.
     pub fn decode(body: &[u8]) -> Result<Self, RequestError> {
-        let wire: Wire =
-            serde_json::from_slice(body).map_err(|e| RequestError::NotAReview(e.to_string()))?;
+        let wire: Wire = serde_json::from_slice(body)
+            .map_err(|e| RequestError::NotAReview(shown(&e.to_string()).into_owned()))?;
         let Wire { api_version, kind, request } = wire;
         if api_version != REVIEW_VERSION || kind != REVIEW_KIND {
-            return Err(RequestError::WrongReview { version: api_version, kind });
+            let [version, kind] = [api_version, kind].map(|text| shown(&text).into_owned());
+            return Err(RequestError::WrongReview { version, kind });
         }
         let WireRequest {
             uid,
@@ -168,22 +182,47 @@ impl Request {
             "UPDATE" => Operation::Update,
             "DELETE" => Operation::Delete,
             "CONNECT" => Operation::Connect,
-            _ => return Err(RequestError::Operation(operation)),
+            _ => return Err(RequestError::Operation(shown(&operation).into_owned())),
         };
+        let sub_resource = sub_resource.unwrap_or_default();
+        let (name, namespace) = (name.unwrap_or_default(), namespace.unwrap_or_default());
+        let user = user_info.and_then(|user| user.username).filter(|name| !name.is_empty());
+        for (field, text) in [
+            ("request.uid", &uid),
+            ("request.kind.group", &group),
+            ("request.kind.version", &version),
+            ("request.kind.kind", &kind),
+            ("request.subResource", &sub_resource),
+            ("request.name", &name),
+            ("request.namespace", &namespace),
+        ] {
+            bounded(field, text)?;
+        }
+        if let Some(user) = &user {
+            bounded("request.userInfo.username", user)?;
+        }
         Ok(Self {
             uid,
             group,
             version,
             kind,
-            sub_resource: sub_resource.unwrap_or_default(),
-            name: name.unwrap_or_default(),
-            namespace: namespace.unwrap_or_default(),
+            sub_resource,
+            name,
+            namespace,
             operation,
-            user: user_info.and_then(|user| user.username).filter(|name| !name.is_empty()),
+            user,
             object: object.map(|tree| tree.0),
             old: old_object.map(|tree| tree.0),
         })
     }
+}
+
+/// An error where a text is too long to be repeated in an answer or a log.
+const fn bounded(field: &'static str, text: &str) -> Result<(), RequestError> {
+    if text.len() > LONGEST_TEXT {
+        return Err(RequestError::TooLong { field, found: text.len() });
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -232,6 +271,28 @@ mod tests {
             refused(&review(json!({"uid": "1", "operation": "MELT"}))),
             "request.operation: expected CREATE, UPDATE, DELETE or CONNECT, found `MELT`"
         );
+        let long = "x".repeat(513);
+        for (mut request, field) in [
+            (json!({"uid": long}), "uid"),
+            (json!({"uid": "1", "kind": {"kind": long}}), "kind.kind"),
+            (json!({"uid": "1", "name": long}), "name"),
+            (json!({"uid": "1", "namespace": long}), "namespace"),
+            (json!({"uid": "1", "userInfo": {"username": long}}), "userInfo.username"),
+        ] {
+            request["operation"] = json!("CREATE");
+            assert_eq!(
+                refused(&review(request)),
+                format!("request.{field}: expected at most 512 bytes, found 513")
+            );
+        }
+        for (review, says) in [
+            (review(json!({"uid": "1", "operation": "x".repeat(1 << 20)})), "request.operation: "),
+            (review(json!("x".repeat(1 << 20))), "expected an AdmissionReview of "),
+            (json!({"kind": "x".repeat(1 << 20)}), "expected apiVersion "),
+        ] {
+            let text = refused(&review);
+            assert!(text.len() < 1024 && text.starts_with(says), "{text}");
+        }
         for body in [&b""[..], b"{", b"[]", b"\xff\xfe", b"null", b"7"] {
             let text = Request::decode(body).unwrap_err().to_string();
             assert!(

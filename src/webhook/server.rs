@@ -35,6 +35,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often refused connections are told of, at most: who opens too many opens many more.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
+/// Time for a body to arrive. The API server sends it at once, with the head; what stalls lets go of
+/// its room after this.
+const BODY_TIME: Duration = Duration::from_secs(2);
+
+/// Until the first review of a peer, handshake and all. An API server asks in the moment that it
+/// connects, and waits no longer than this for the answer.
+const FIRST: Duration = Duration::from_secs(5);
+
 /// What the server needs besides its address.
 #[derive(Clone, Debug, Default)]
 pub struct ServerOptions {
@@ -42,6 +50,25 @@ pub struct ServerOptions {
     pub rules: Rules,
     /// The certificate.
     pub serving: Serving,
+    /// How much a stranger may take.
+    pub limits: Limits,
+}
+
+/// How much a stranger may take. The defaults are what an API server needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest body, in bytes. All together hold eight of them, one address half of that.
+    pub body: usize,
+    /// How long a body may take to arrive.
+    pub body_time: Duration,
+    /// How long a connection may last before the first review of its peer.
+    pub first: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { body: BODY_LIMIT, body_time: BODY_TIME, first: FIRST }
+    }
 }
 
 /// One answered call, for metrics and logs.
@@ -99,10 +126,10 @@ impl Server {
         shutdown: impl Future<Output = ()>,
         told: impl Fn(&Reviewed) + Send + Sync + 'static,
     ) {
-        let Self { listener, options: ServerOptions { rules, serving } } = self;
+        let Self { listener, options: ServerOptions { rules, serving, limits } } = self;
         let acceptor = TlsAcceptor::from(serving.config());
-        let desk = Arc::new(Desk { rules, told: Box::new(told) });
-        let peers = Peers::default();
+        let desk = Arc::new(Desk { rules, limits, told: Box::new(told) });
+        let peers = Peers::new(limits);
         let mut quiet_until = Instant::now();
         let graceful = GracefulShutdown::new();
         let mut shutdown = std::pin::pin!(shutdown);

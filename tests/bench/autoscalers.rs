@@ -7,11 +7,13 @@
 mod keda;
 mod prometheus_adapter;
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::api::Api;
 use serde_json::json;
+use tokio::net::TcpStream;
 
 use super::control_plane::Bench;
 use super::guard::Guarded;
@@ -62,6 +64,11 @@ impl Bench {
     /// `service` in `namespace`, and returns when the API server finds it there.
     async fn serve_api(&self, group: &str, namespace: &str, service: &str, port: u16) {
         let name = format!("v1beta1.{group}");
+        // An API that nobody serves yet is in the way of everybody who discovers what there is.
+        eventually(&format!("port {port} for {name}"), READY_WITHIN, async || {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await
+        })
+        .await;
         // There is no service network: the name of an external service is looked up as it is.
         let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
             {

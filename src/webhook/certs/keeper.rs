@@ -30,8 +30,8 @@ const MUTATING: &str = "mutatingwebhookconfigurations";
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// After a failure.
 const AGAIN_AFTER: Duration = Duration::from_secs(3);
-/// How long a replica that has just started waits for the others to put a Secret back that is gone:
-/// they look every ten seconds. It is waited only where a registration trusts an authority, so that
+/// How long a replica that has just started waits for the others to put a Secret back that is gone or
+/// spoilt: they look every ten seconds. It is waited only where a registration trusts an authority, so that
 /// somebody may be serving.
 const OTHERS_WITHIN: Duration = Duration::from_secs(15);
 /// How often one look may start anew because another replica wrote in between.
@@ -86,8 +86,8 @@ pub enum KeepError {
     /// No certificate could be made.
     #[error(transparent)]
     Make(#[from] MakeError),
-    /// The Secret is gone, and another replica may have what was in it.
-    #[error("find Secret {0}: waiting for another replica to put it back")]
+    /// The Secret is gone or has no pair that can be used, and another replica may have what was in it.
+    #[error("find a certificate in Secret {0}: waiting for another replica to put it back")]
     Gone(String),
     /// Another replica wrote each time in between.
     #[error("write Secret {0}: changed by another replica again and again")]
@@ -111,7 +111,7 @@ pub struct Keeper {
     trusted: Option<(String, Timestamp)>,
     /// What is served, and what came with it.
     served: Option<Stored>,
-    /// Since when the Secret was not there, while nothing is served.
+    /// Since when the Secret was gone or of no use, while nothing is served.
     gone_since: Option<Timestamp>,
 }
 
@@ -157,7 +157,7 @@ impl Keeper {
             };
             let served = self.served.as_ref();
             let step = decide(stored.as_ref(), served, &self.options.plan, trusted, now);
-            if step == Step::Begin && stored.is_none() {
+            if step == Step::Begin {
                 self.wait_for_others(now).await?;
             }
             if step != Step::Keep {

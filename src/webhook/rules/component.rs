@@ -5,7 +5,7 @@ use super::dgd::{check_backend, is_nothing};
 use super::graph::Service;
 use super::{Case, Version};
 use crate::api::names;
-use crate::webhook::field::{Field, Verdict};
+use crate::webhook::field::{Field, Verdict, shown};
 
 /// A component of a graph.
 pub(super) fn check(case: &Case<'_>, name: &str, service: &Service<'_>, verdict: &mut Verdict) {
@@ -83,7 +83,8 @@ fn check_alpha(case: &Case<'_>, field: &Field<'_>, verdict: &mut Verdict) {
         let graph = names::dynamo_namespace(&case.request.namespace, case.name(), global);
         verdict.warn(format!(
             "{path}.dynamoNamespace is deprecated and ignored. Value '{value}' will be replaced \
-             with '{graph}'. Remove this field from your configuration"
+             with '{graph}'. Remove this field from your configuration",
+            value = shown(value)
         ));
     }
     if field.get("autoscaling").is_set() {

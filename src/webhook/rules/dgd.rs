@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::graph::Graph;
 use super::{Case, Version, component, guard};
 use crate::api::names;
-use crate::webhook::field::{Field, Verdict};
+use crate::webhook::field::{Field, Verdict, listed, shown};
 
 /// Longest sum of the names that Grove puts together, in characters.
 const GROVE_NAME: usize = 45;
@@ -118,12 +118,13 @@ fn check_restart(case: &Case<'_>, graph: &Graph<'_>, verdict: &mut Verdict) {
     let unknown = unique.iter().filter(|name| !graph.services.contains_key(*name));
     // Of a thousand slips the first few are as good.
     for name in unknown.take(SLIPS) {
-        verdict.field(format!("{at} contains unknown {noun}: {name}; known are {}", known(graph)));
+        let (name, known) = (shown(name), known(graph));
+        verdict.field(format!("{at} contains unknown {noun}: {name}; known are {known}"));
     }
 }
 
 fn known(graph: &Graph<'_>) -> String {
-    graph.services.keys().copied().collect::<Vec<_>>().join(", ")
+    listed(graph.services.keys().copied(), ", ")
 }
 
 /// What the names of components become: adapters, and with Grove the names of cliques.
@@ -173,7 +174,9 @@ pub(super) fn check_backend(old: &Field<'_>, new: &Field<'_>, verdict: &mut Verd
         verdict.warn("Changing spec.backendFramework may cause unexpected behavior".to_owned());
         verdict.immutable(format!(
             "spec.backendFramework is immutable and cannot be changed after creation; it is \
-             `{before}`, found `{after}`: put it back, or create another deployment"
+             `{}`, found `{}`: put it back, or create another deployment",
+            shown(before),
+            shown(after)
         ));
     }
 }
@@ -182,7 +185,7 @@ fn check_topology(old: &Graph<'_>, new: &Graph<'_>, verdict: &mut Verdict) {
     let (list, noun) = (new.version.list(), new.version.noun());
     let lacks = |from: &Graph<'_>, of: &Graph<'_>| {
         let gone = from.services.keys().filter(|name| !of.services.contains_key(*name));
-        gone.copied().collect::<Vec<_>>().join(" ")
+        listed(gone.copied(), " ")
     };
     let (added, removed) = (lacks(new, old), lacks(old, new));
     let mut changes = Vec::new();

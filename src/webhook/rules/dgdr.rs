@@ -1,7 +1,7 @@
 //! Rules of a `DynamoGraphDeploymentRequest` (kubernetes.md 4.8, 4.9 and 5.4).
 
 use super::{Case, Version};
-use crate::webhook::field::{Field, Verdict};
+use crate::webhook::field::{Field, Verdict, shown};
 
 /// States of v1alpha1 in which the spec is settled; `Pending` and `Failed` are not among them.
 const SETTLED_STATES: [&str; 4] = ["Profiling", "Deploying", "Ready", "DeploymentDeleted"];
@@ -63,8 +63,10 @@ fn check_config(spec: &Field<'_>, config: &Field<'_>, verdict: &mut Verdict) {
         let (inner, outer) = (field.text(&mut found), spec.get(names).text(verdict));
         if !inner.is_empty() && inner != outer {
             verdict.warn(format!(
-                "{} ({inner}) will be overwritten by spec.{names} ({outer})",
-                field.path()
+                "{} ({}) will be overwritten by spec.{names} ({})",
+                field.path(),
+                shown(inner),
+                shown(outer)
             ));
         }
     }
@@ -84,9 +86,7 @@ fn check_config(spec: &Field<'_>, config: &Field<'_>, verdict: &mut Verdict) {
             hardware.path()
         ));
     }
-    for complaint in found.errors {
-        verdict.field(format!("failed to parse spec.profilingConfig.config: {}", complaint.text));
-    }
+    verdict.take("failed to parse spec.profilingConfig.config: ", found);
 }
 
 fn check_beta(case: &Case<'_>, spec: &Field<'_>, verdict: &mut Verdict) {

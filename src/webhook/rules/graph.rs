@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Version;
-use crate::webhook::field::{Field, Verdict};
+use crate::webhook::field::{Field, Verdict, shown};
 
 /// The components of a graph, in the order of their names.
 #[derive(Debug)]
@@ -103,6 +103,7 @@ impl<'a> Graph<'a> {
                     let Some(value) = item.value() else { continue };
                     if services.contains_key(name) {
                         let list = all.path();
+                        let name = shown(name);
                         verdict.field(format!("{list}[{name}] stands twice; remove one of them"));
                         continue;
                     }

@@ -190,10 +190,7 @@ fn missing(request: &Request, field: &str) -> Answer {
 }
 
 fn judged(verdict: Verdict) -> Answer {
-    let Verdict { errors, warnings } = verdict;
-    let denial = errors.first().map(|first| {
-        let lines: Vec<&str> = errors.iter().map(|complaint| complaint.text.as_str()).collect();
-        Denial { code: 403, message: lines.join("\n"), label: first.label }
-    });
+    let (denial, warnings) = verdict.told();
+    let denial = denial.map(|(label, message)| Denial { code: 403, message, label });
     Answer { denial, warnings, patch: Vec::new() }
 }

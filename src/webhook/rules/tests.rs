@@ -477,6 +477,44 @@ fn what_cannot_be_judged_is_refused_with_the_field_at_fault() {
 }
 
 #[test]
+fn an_answer_has_an_end_whatever_is_wrong() {
+    let size = |old: Option<&Value>, new: &Value| {
+        let answer = judge(old, new);
+        assert!(answer.denial.is_some());
+        answer.to_review("u-1").len()
+    };
+    let mounts = with(alpha(), &decode(json!({"volumeMounts": vec![json!({}); 100_000]})));
+    let answer = judge(None, &mounts);
+    assert!(answer.to_review("u-1").len() < 64 << 10);
+    assert_eq!(message(&answer).lines().count(), 21);
+    assert!(message(&answer).ends_with("\nand 99980 more"), "{}", message(&answer));
+    let claims = with(alpha(), &json!({"spec": {"pvcs": vec![json!({"create": true}); 100_000]}}));
+    assert!(message(&judge(None, &claims)).ends_with("\nand 399980 more"));
+    let long = "x".repeat(1 << 20);
+    let order = json!({"spec": {"restart": {"id": "1", "strategy": {"order": [long, "y"]}}}});
+    let named = json!({"spec": {"services": {long.as_str(): {"replicas": "x", "multinode": 1}}}});
+    let backend = json!({"spec": {"backendFramework": long}});
+    for change in [order, named.clone(), backend] {
+        let new = with(alpha(), &change);
+        assert!(size(Some(&alpha()), &new) < 64 << 10);
+        // Also where it is the old object that is so.
+        assert!(size(Some(&with(alpha(), &named)), &new) < 64 << 10);
+    }
+    let many: serde_json::Map<String, Value> =
+        (0..50_000).map(|n| (format!("s{n}"), json!({}))).collect();
+    let many = with(alpha(), &json!({"spec": {"services": many}}));
+    let gone = judge(Some(&many), &alpha());
+    assert!(message(&gone).contains(" and 499"), "{}", message(&gone));
+    assert!(size(Some(&many), &alpha()) < 64 << 10);
+    let model = json!({"engine": {"backend": long}, "deployment": {"model": long}});
+    let request = json!({
+        "apiVersion": "nvidia.com/v1alpha1", "kind": "DynamoGraphDeploymentRequest",
+        "metadata": {"name": "r"}, "spec": {"profilingConfig": {"config": model}}
+    });
+    assert!(size(None, &request) < 64 << 10);
+}
+
+#[test]
 fn deletions_and_subresources_pass() {
     let bad = with(alpha(), &json!({"spec": {"services": null}}));
     let mut status = request(Some(&alpha()), &bad);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::render::{NEEDED, config_of, helm_template, kustomize, of_kind, rules_of};
+use super::render::{NEEDED, config_of, helm_template, kustomize, manifests, of_kind, rules_of};
 
 /// The configuration in the ConfigMap.
 fn config(objects: &[Value]) -> Value {
@@ -167,6 +167,12 @@ fn helm_and_kustomize_make_the_same_webhooks() {
         let hooks = |objects: &[Value]| of_kind(objects, kind)["webhooks"].clone();
         assert_eq!(hooks(&kustomize), hooks(&helm), "{kind}");
     }
+    for objects in [&kustomize, &helm] {
+        let mut budget = of_kind(objects, "PodDisruptionBudget")["spec"].clone();
+        budget.as_object_mut().expect("a budget").shift_remove("selector");
+        let expected = json!({"maxUnavailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow"});
+        assert_eq!(budget, expected, "a single replica holds up no drain");
+    }
     let spec = |objects: &[Value], kind: &str| of_kind(objects, kind)["spec"]["ports"].clone();
     assert_eq!(spec(&kustomize, "Service"), spec(&helm, "Service"));
     let settled = |objects: &[Value]| {
@@ -181,6 +187,19 @@ fn helm_and_kustomize_make_the_same_webhooks() {
     assert_eq!(settled(&kustomize), settled(&helm));
     let allowed: Vec<String> = settled(&helm).allowed_users.into_iter().collect();
     assert_eq!(allowed, ["system:serviceaccount:sla-planner:sla-planner"]);
+}
+
+#[test]
+fn helm_and_kustomize_let_the_same_in_and_a_release_may_let_in_more() {
+    let ingress = |objects: &[Value]| of_kind(objects, "NetworkPolicy")["spec"]["ingress"].clone();
+    let mut expected = ingress(&manifests("components/webhook-network-policy/networkpolicy.yaml"));
+    let values = [&NEEDED[..], &["webhook.enabled=true", "webhook.networkPolicy.enabled=true"]];
+    let mut values = values.concat();
+    assert_eq!(ingress(&helm_template("llm", &values).expect("a chart")), expected);
+    values.push("webhook.networkPolicy.extraFrom[0].ipBlock.cidr=10.244.0.0/32");
+    let sources = expected[0]["from"].as_array_mut().expect("a list");
+    sources.push(json!({"ipBlock": {"cidr": "10.244.0.0/32"}}));
+    assert_eq!(ingress(&helm_template("llm", &values).expect("a chart")), expected);
 }
 
 #[test]

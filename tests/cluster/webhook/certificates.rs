@@ -192,7 +192,13 @@ async fn a_secret_that_is_deleted_under_load_is_put_back_and_no_request_is_refus
     create_dgd(&ns, two_services()).await;
     let served = hooks.serving.clone();
     let load = Load::default();
-    let delete = async || ns.kubectl(&["delete", "secret", SECRET]).await.success();
+    let delete = async || {
+        ns.kubectl(&["delete", "secret", SECRET]).await.success();
+    };
+    let spoil = async || {
+        let nonsense = r#"{"stringData":{"tls.key":"nonsense"}}"#;
+        ns.kubectl(&["patch", "secret", SECRET, "-p", nonsense]).await.success();
+    };
     let faults = async {
         let mut serving = keeper(&ns, &served, ns.admin().await);
         let mut other = keeper(&ns, &Serving::default(), ns.admin().await);
@@ -208,8 +214,7 @@ async fn a_secret_that_is_deleted_under_load_is_put_back_and_no_request_is_refus
             }
             let before = secret(&ns).await;
             if round == 1 {
-                let nonsense = r#"{"stringData":{"tls.key":"nonsense"}}"#;
-                ns.kubectl(&["patch", "secret", SECRET, "-p", nonsense]).await.success();
+                spoil().await;
             } else {
                 delete().await;
             }
@@ -224,13 +229,19 @@ async fn a_secret_that_is_deleted_under_load_is_put_back_and_no_request_is_refus
             assert_eq!(serving.look(at).await.expect("kept").step, Step::Keep);
         }
         // A replica that has just started waits for one that knows.
-        delete().await;
-        let mut fresh = keeper(&ns, &Serving::default(), ns.admin().await);
-        let error = fresh.look(at).await.expect_err("it waits").to_string();
-        assert!(error.ends_with("waiting for another replica to put it back"), "{error}");
-        load.goes_on_for(20).await;
-        assert_eq!(serving.look(at).await.expect("kept").step, Step::Restore);
-        assert_eq!(fresh.look(at).await.expect("kept").step, Step::Keep);
+        for is_gone in [true, false] {
+            if is_gone {
+                delete().await;
+            } else {
+                spoil().await;
+            }
+            let mut fresh = keeper(&ns, &Serving::default(), ns.admin().await);
+            let error = fresh.look(at).await.expect_err("it waits").to_string();
+            assert!(error.ends_with("waiting for another replica to put it back"), "{error}");
+            load.goes_on_for(20).await;
+            assert_eq!(serving.look(at).await.expect("kept").step, Step::Restore);
+            assert_eq!(fresh.look(at).await.expect("kept").step, Step::Keep);
+        }
         load.stop();
     };
     let (slowest, ()) = tokio::join!(load.run(&editor, &ns), faults);

@@ -83,7 +83,11 @@ impl<'a> Hooks<'a> {
 
     /// Begins to serve, on the same port as before.
     pub(super) async fn serve(&mut self) {
-        let options = ServerOptions { rules: self.rules.clone(), serving: self.serving.clone() };
+        let options = ServerOptions {
+            rules: self.rules.clone(),
+            serving: self.serving.clone(),
+            ..ServerOptions::default()
+        };
         let address = ([127, 0, 0, 1], self.port).into();
         let server = Server::bind(address, options).await.expect("a free port");
         let (stop, stopped) = oneshot::channel::<()>();
