@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use self::suite::Planned;
 use super::exit::CliError;
+use super::files::Input;
 use super::fleet::Fleet;
 use super::out::Out;
 use super::promise::positive;
@@ -130,6 +132,7 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
     args.output.out.check()?;
     let measured = args.measured.as_deref().map(measured::read).transpose()?;
     let plan = suite::plan(args, measured.as_deref())?;
+    args.output.out.spares(&files_of(args, &plan))?;
     let mut notes = Vec::new();
     for run in &plan {
         notes.extend(run.scenario.fleet.not_scored()?.filter(|note| !notes.contains(note)));
@@ -145,6 +148,18 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         return Ok(());
     }
     args.output.tell("Back-test", results)
+}
+
+/// The files that runs are read from.
+fn files_of(args: &Args, plan: &[Planned]) -> Vec<Input> {
+    let own = [(&args.suite, "the suite"), (&args.measured, "the file of --measured")];
+    let mut files: Vec<Input> =
+        own.into_iter().filter_map(|(path, what)| Some((path.clone()?, what))).collect();
+    for Planned { scenario, .. } in plan {
+        files.extend(scenario.fleet.promise.files());
+        files.extend(scenario.trace.traces.iter().map(|text| (PathBuf::from(text), "a trace")));
+    }
+    files
 }
 
 impl Output {
@@ -202,6 +217,8 @@ pub(super) struct MergeArgs {
 
 pub(super) fn merge(args: &MergeArgs) -> Result<(), CliError> {
     args.output.out.check()?;
+    let parts: Vec<Input> = args.parts.iter().map(|path| (path.clone(), "a part")).collect();
+    args.output.out.spares(&parts)?;
     let results = runs::read_parts(&args.parts)?;
     tell_beyond_profile(&results);
     args.output.tell("Back-test", results)

@@ -271,6 +271,30 @@ pub(super) fn is_same(a: &Path, b: &Path) -> bool {
     }
 }
 
+/// A file that is read, and what it is to the user.
+pub(super) type Input = (PathBuf, &'static str);
+
+/// Refuses to write over what is read; `written` are files with their flags.
+pub(super) fn spare(written: &[(&str, &Path)], read: &[Input]) -> Result<(), CliError> {
+    for (path, what) in read {
+        if let Some((flag, written)) = written.iter().find(|(_, file)| is_same(file, path)) {
+            return Err(CliError::bad_input(format!(
+                "{flag} {}: it is {what} {}, which would be written over",
+                written.display(),
+                path.display()
+            ))
+            .hint("name another file"));
+        }
+    }
+    Ok(())
+}
+
+/// The files of a profile that is named: a file, or a directory with files of these names.
+pub(super) fn tables(profile: &str) -> Vec<Input> {
+    let below = FILE_NAMES.iter().map(|file| Path::new(profile).join(file));
+    below.chain([PathBuf::from(profile)]).map(|path| (path, "of the profile")).collect()
+}
+
 /// Makes a file to be written bit by bit, empty where it was there.
 #[expect(clippy::disallowed_methods, reason = "the one writer of files on the command line")]
 pub(super) fn create(path: &Path) -> Result<File, CliError> {

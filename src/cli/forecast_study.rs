@@ -143,6 +143,7 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
     } else {
         args.traces.iter().map(|text| Trace::plain(Some(text))).collect::<Result<_, _>>()?
     };
+    args.out.spares(&traces.iter().flat_map(Trace::files).collect::<Vec<_>>())?;
     let studied = traces.iter().map(|trace| study(args, trace)).collect::<Result<_, _>>()?;
     let document = Document {
         version: VERSION,

@@ -71,6 +71,7 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         knob_of(policy, args.knob.as_deref())?;
     }
     let trace = args.scenario.trace.open(&args.scenario.fleet.promise)?;
+    args.out.spares(&[trace.files(), args.scenario.fleet.promise.files()].concat())?;
     let case = args.scenario.fleet.case(&trace)?;
     let mut points = Vec::new();
     for policy in &policies {

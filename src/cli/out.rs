@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use super::exit::CliError;
-use super::{files, say};
+use super::files::{self, Input};
+use super::say;
 
 /// Form of an answer that has no page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -43,6 +44,12 @@ impl Out {
                 Err(CliError::bad_input(format!("--out: there is no directory {}", dir.display())))
             }
         }
+    }
+
+    /// Refuses a file that is read.
+    pub(super) fn spares(&self, read: &[Input]) -> Result<(), CliError> {
+        let written = self.file().map(|path| ("--out", path));
+        files::spare(written.as_slice(), read)
     }
 
     pub(super) fn tell(&self, text: &str) -> Result<(), CliError> {

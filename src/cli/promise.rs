@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::exit::{CliError, Exit};
-use super::{files, needs};
+use super::files::{self, Input};
+use super::needs;
 use crate::plan::{Correction, SizePool};
 use crate::profile::{EngineProfile, library};
 use crate::spec::{Config, Pool, Sla, parse_duration};
@@ -35,6 +36,14 @@ pub(super) struct Promise {
     /// ordered beyond them wait, at no cost, until others are gone.
     #[arg(long, value_name = "GPUS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_gpu_budget: Option<u32>,
+}
+
+impl Promise {
+    /// The files that it is read from.
+    pub(super) fn files(&self) -> Vec<Input> {
+        let sla = self.sla.iter().map(|path| (path.clone(), "the --sla file"));
+        sla.chain(self.profile.iter().flat_map(|name| files::tables(name))).collect()
+    }
 }
 
 /// A duration above zero.

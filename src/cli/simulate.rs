@@ -18,7 +18,6 @@ use super::traces::{self, Trace};
 use super::{files, identity};
 use crate::backtest::policy::{PolicyError, PolicySpec};
 use crate::backtest::{Case, PlayError, Played, RunKey, RunResult, play, play_recorded, report};
-use crate::profile::FILE_NAMES;
 use crate::record::{Line, Recorder};
 use crate::sim::SimError;
 use crate::trace::TraceError;
@@ -133,26 +132,7 @@ fn spare_inputs(args: &Args, trace: &Trace) -> Result<(), CliError> {
     let written = [("--record", args.record.as_deref()), ("--out", args.out.file())];
     let written: Vec<(&str, &Path)> =
         written.into_iter().filter_map(|(flag, path)| Some((flag, path?))).collect();
-    let promise = &args.fleet.promise;
-    let traces = trace.files().map(|path| (path, "the trace"));
-    let sla = promise.sla.iter().map(|path| (path.as_path(), "the --sla file"));
-    // A file, or a directory with files of these names.
-    let tables = promise.profile.iter().flat_map(|name| {
-        let below = FILE_NAMES.iter().map(move |file| Path::new(name).join(file));
-        below.chain([PathBuf::from(name)])
-    });
-    let tables: Vec<PathBuf> = tables.collect();
-    let profile = tables.iter().map(|path| (path.as_path(), "of the profile"));
-    for (read, what) in traces.chain(sla).chain(profile) {
-        if let Some((flag, path)) = written.iter().find(|(_, path)| files::is_same(path, read)) {
-            return Err(CliError::bad_input(format!(
-                "{flag} {}: it is {what} {}, which would be written over",
-                path.display(),
-                read.display()
-            ))
-            .hint("name another file"));
-        }
-    }
+    files::spare(&written, &[trace.files(), args.fleet.promise.files()].concat())?;
     match written.as_slice() {
         [(_, record), (_, out)] if record == out || files::is_same(record, out) => {
             Err(CliError::bad_input(format!(

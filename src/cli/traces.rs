@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::exit::{CliError, Exit};
-use super::files;
+use super::files::{self, Input};
 use super::promise::{Promise, positive};
 use crate::backtest::Source;
 use crate::forecast::{Band, Demand, Lengths, Work};
@@ -259,12 +259,13 @@ impl TraceArgs {
 
 impl Trace {
     /// The files that it is read from.
-    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+    pub(super) fn files(&self) -> Vec<Input> {
         let origins = self.over.iter().chain(self.after.iter().map(|(_, origin)| origin));
-        origins.filter_map(|origin| match origin {
-            Origin::File(path) => Some(path.as_path()),
+        let files = origins.filter_map(|origin| match origin {
+            Origin::File(path) => Some((path.clone(), "the trace")),
             Origin::Shipped | Origin::Drawn(_) | Origin::Recalled { .. } => None,
-        })
+        });
+        files.collect()
     }
 
     /// A trace as it is: the file or load of this name, or the shipped one.

@@ -342,6 +342,27 @@ fn nothing_that_is_read_is_written_over() {
 }
 
 #[test]
+fn no_command_writes_its_answer_over_what_it_reads() {
+    let text = std::fs::read(here(crate::TRACE)).unwrap();
+    let (kept, trace) = file("trace.jsonl", &text);
+    let table = kept.path().join("prefill_raw_data.json");
+    std::fs::copy(here(crate::PROFILE).join("prefill_raw_data.json"), &table).unwrap();
+    let (folder, table) = (kept.path().display().to_string(), table.display().to_string());
+    for (args, out) in [
+        (&["frontier", "--trace", &trace][..], &trace),
+        (&["forecast-study", &trace][..], &trace),
+        (&["backtest", "--trace", &trace, "--policy", "static"][..], &trace),
+        (&["merge", &trace][..], &trace),
+        (&["profile", "plot", &folder][..], &table),
+    ] {
+        let before = std::fs::read(out).unwrap();
+        let done = Done::of(command(&[args, &["--out", out]].concat()).output().unwrap());
+        done.refused(2, &["would be written over", "hint: name another file"]);
+        assert!(std::fs::read(out).unwrap() == before, "{args:?}");
+    }
+}
+
+#[test]
 fn only_our_decisions_are_recorded() {
     planner(&["simulate", "--policy", "keda", "--record", "x.jsonl"])
         .refused(2, &["--record", "keda"]);

@@ -68,6 +68,7 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         Command::Show(args) => super::say(&show::render(&load(args)?)),
         Command::Plot(PlotArgs { one, out }) => {
             out.check()?;
+            out.spares(&files::tables(&one.profile))?;
             out.tell(&profile_svg(&load(one)?))
         }
     }
