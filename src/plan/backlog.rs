@@ -24,8 +24,8 @@ const FULL: f64 = 0.9;
 pub(super) struct Backlog {
     /// How many wait for their first token.
     pub(super) waiting: f64,
-    /// The pool that they wait for.
-    pub(super) role: Role,
+    /// The pool that they wait for; `None` is all of them.
+    pub(super) role: Option<Role>,
     /// The requests per second that this pool is to be sized for.
     pub(super) rate: f64,
 }
@@ -35,7 +35,7 @@ pub(super) struct Backlog {
 /// By Little's law `rate * TTFT` requests wait where everybody waits as long as promised; what is
 /// beyond twice of that is late already or will be. `lead` is the time until a replica that is asked
 /// for now serves. Of two pools they wait for the one that is used more, and for decode only where it
-/// is full.
+/// is full; where nothing serves, for both.
 pub(super) fn backlog(
     input: &PlanInput<'_>,
     pools: &[SizePool<'_>],
@@ -65,8 +65,6 @@ pub(super) fn backlog(
         .pools
         .iter()
         .filter(keeps_waiting)
-        // Of two that are alike (where both have none, say) requests meet the first one first.
-        .rev()
         .max_by(|a, b| a.utilisation.total_cmp(&b.utilisation))?;
     // At a utilisation of 1 the pool serves just what arrives.
     let served = if busiest.replicas.get() == 0 || busiest.utilisation <= 0.0 {
@@ -80,14 +78,16 @@ pub(super) fn backlog(
         return None;
     }
     let time = seconds_of(DRAINED_WITHIN).max(lead / 2.0);
-    Some(Backlog { waiting, role: busiest.role, rate: rate + left / time })
+    let nothing_serves = ready.iter().all(|n| n.get() == 0);
+    let role = (!nothing_serves).then_some(busiest.role);
+    Some(Backlog { waiting, role, rate: rate + left / time })
 }
 
 /// The demand with the pool that has a backlog sized for it.
 pub(super) fn with_backlog(demand: &Demand, backlog: Backlog) -> Demand {
     let mut demand = *demand;
     let Backlog { role, rate, waiting: _ } = backlog;
-    if rate <= demand.upper(role) {
+    if rate <= demand.upper(role.unwrap_or(Role::Aggregated)) {
         return demand;
     }
     let high = demand.rate.high.max(rate);
@@ -96,9 +96,9 @@ pub(super) fn with_backlog(demand: &Demand, backlog: Backlog) -> Demand {
     demand.work.decode *= scale;
     let own = rate / high;
     match role {
-        Role::Prefill => demand.work.prefill = own,
-        Role::Decode => demand.work.decode = own,
-        Role::Aggregated => {
+        Some(Role::Prefill) => demand.work.prefill = own,
+        Some(Role::Decode) => demand.work.decode = own,
+        Some(Role::Aggregated) | None => {
             demand.work.prefill = demand.work.prefill.max(own);
             demand.work.decode = demand.work.decode.max(own);
         }
@@ -129,9 +129,10 @@ mod tests {
         let near = |(a, b): (f64, f64), (c, d): (f64, f64)| {
             assert!((a - c).abs() < 1e-9 && (b - d).abs() < 1e-9, "{a} {b}");
         };
-        near(of(Role::Prefill, 50.0), (50.0, 20.0));
-        near(of(Role::Decode, 50.0), (20.0, 50.0));
-        near(of(Role::Aggregated, 50.0), (50.0, 50.0));
-        near(of(Role::Prefill, 15.0), (20.0, 20.0));
+        near(of(Some(Role::Prefill), 50.0), (50.0, 20.0));
+        near(of(Some(Role::Decode), 50.0), (20.0, 50.0));
+        near(of(Some(Role::Aggregated), 50.0), (50.0, 50.0));
+        near(of(None, 50.0), (50.0, 50.0));
+        near(of(Some(Role::Prefill), 15.0), (20.0, 20.0));
     }
 }

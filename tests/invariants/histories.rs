@@ -98,9 +98,13 @@ proptest! {
             for write in second.writes() {
                 let was = first.pools.iter().find(|p| p.role == write.role).unwrap();
                 let now = second.pools.iter().find(|p| p.role == write.role).unwrap();
-                // The pods of these histories may be old, and hang, as soon as they are there.
+                // The pods of these histories may be old, and hang, as soon as they are there; and what
+                // waited for one pool waits, by what is seen again, for the other.
                 let more = matches!(was.reason, Reason::WaitsForRoom { .. })
-                    || matches!(now.reason, Reason::ReplaceStuck { .. });
+                    || matches!(
+                        now.reason,
+                        Reason::ReplaceStuck { .. } | Reason::DrainBacklog { .. }
+                    );
                 prop_assert!(more && write.to > write.from, "{first:?}, then {second:?}");
             }
             let third = again.step(&tick).decision;
