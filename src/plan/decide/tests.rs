@@ -398,6 +398,18 @@ fn what_waits_already_is_answered_at_once_and_where_it_waits() {
     assert_eq!(b.counts, grown, "once");
 }
 
+#[test]
+fn what_waits_for_a_fleet_of_none_is_answered_by_both_pools_at_once() {
+    let mut plain = Bench::new();
+    (plain.min, plain.counts) = (0, [0, 0]);
+    plain.tick(Seen::Load(30.0));
+    let mut b = Bench::new();
+    (b.min, b.counts, b.queued) = (0, [0, 0], Some(9_000.0));
+    b.tick(Seen::Load(30.0));
+    let more = b.counts.iter().zip(plain.counts).all(|(more, plain)| *more > plain);
+    assert!(more, "{:?} {:?}", b.counts, plain.counts);
+}
+
 fn start(name: &str, asked: Timestamp, ready: Option<Duration>) -> ReplicaStart {
     ReplicaStart { name: name.to_owned(), asked, ready: ready.map(|after| asked.plus(after)) }
 }
