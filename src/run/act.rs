@@ -20,11 +20,19 @@ pub(super) struct Acted {
 }
 
 impl Acted {
+    /// Whether the count was written.
+    pub(super) fn is_written(&self) -> bool {
+        self.label == WRITTEN
+    }
+
     /// Why it failed; that a pool is left to somebody else is no failure.
     pub(super) fn failure(&self) -> Option<&str> {
         self.outcome.error.as_deref().filter(|_| self.label != CONFLICT)
     }
 }
+
+/// The label of a write that was done.
+const WRITTEN: &str = "written";
 
 /// The label of a write that was left to somebody else.
 const CONFLICT: &str = "conflict";
@@ -123,7 +131,7 @@ async fn write_one(writer: &ScaleWriter, at: &ScaleTarget, write: Write) -> Acte
                 ),
                 ScalePath::Dgd => format!("{}/{}", names::DGD_PLURAL, at.dgd),
             };
-            written(Some(object), "written")
+            written(Some(object), WRITTEN)
         }
         Ok(ScaleOutcome::Refused { why: why @ (Refusal::Moved { .. } | Refusal::Overtaken) }) => {
             not_written(write, "moved", &format!("{why}: the next tick decides anew"))

@@ -95,7 +95,7 @@ impl Rivals {
             let to = done.map(|done| done.outcome.write.to);
             let mut change = None;
             if let Some((done, to)) = done.zip(to) {
-                if done.label == WRITTEN {
+                if done.is_written() {
                     change = self.watch.wrote(&name, to);
                 } else if done.may_have_arrived {
                     self.watch.may_have_written(&name, to);
@@ -169,9 +169,6 @@ impl Rivals {
         }
     }
 }
-
-/// The label of a write that was done.
-const WRITTEN: &str = "written";
 
 /// The adapter of a pool.
 struct Adapter<'a> {
