@@ -189,15 +189,18 @@ pub(crate) struct Tick {
 }
 
 impl Tick {
+    /// What is seen of pools that are asked to have `asked` replicas, `before` of them since some time.
     pub(crate) fn observation(
         &self,
         now: Timestamp,
         setup: &Setup,
         asked: &BTreeMap<Role, u32>,
+        before: &BTreeMap<Role, u32>,
     ) -> Observation {
         let pools =
             setup.pools.iter().zip(&self.seen).map(|(pool, (state, [start, drain, stuck]))| {
-                let n = asked[&pool.role];
+                let (n, before) = (asked[&pool.role], before[&pool.role]);
+                let age = |i| if i < before { u64::from(i) * 90 } else { 0 };
                 let value = PoolInventory {
                     desired: Replicas::new(n),
                     ready: Replicas::new(n.saturating_sub(*start)),
@@ -216,7 +219,7 @@ impl Tick {
                     starts: (0..n.min(20))
                         .map(|i| ReplicaStart {
                             name: format!("pod-{i}"),
-                            asked: now.minus(Duration::from_secs(u64::from(i) * 90)),
+                            asked: now.minus(Duration::from_secs(age(i))),
                             ready: (i >= *start).then_some(now),
                         })
                         .collect(),

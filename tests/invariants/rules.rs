@@ -15,6 +15,8 @@ pub(crate) struct Play {
     pub(crate) now: Timestamp,
     pub(crate) memory: Memory,
     pub(crate) asked: BTreeMap<Role, u32>,
+    /// How many of them were asked for before this moment; the others have only just been.
+    before: BTreeMap<Role, u32>,
 }
 
 impl Play {
@@ -24,11 +26,13 @@ impl Play {
             now: Timestamp::from_millis(1_000_000_000_000),
             memory: Memory::default(),
             asked: setup.asked(),
+            before: setup.asked(),
         }
     }
 
     pub(crate) fn input(&self, tick: &Tick) -> PlanInput<'static> {
-        self.setup.input(self.now, tick.observation(self.now, &self.setup, &self.asked))
+        let observation = tick.observation(self.now, &self.setup, &self.asked, &self.before);
+        self.setup.input(self.now, observation)
     }
 
     /// Decides once and checks every rule of a single tick. Nothing is carried out.
@@ -59,6 +63,10 @@ impl Play {
         }
         self.memory = outcome.memory.clone();
         self.now = Timestamp::from_millis(self.now.as_millis() + tick.step);
+        for (role, before) in &mut self.before {
+            let asked = self.asked[role];
+            *before = if tick.step == 0 { asked.min(*before) } else { asked };
+        }
         outcome
     }
 
