@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::fleet::{Account, Came, Engine};
+use super::fleet::{Account, Came, Engine, Fleet};
 use crate::units::Share;
 
 /// Neighbouring levels differ by this factor: less than one engine of a fleet of ten.
@@ -67,7 +67,7 @@ impl Fixed {
         }
         for (i, account) in (self.lowest..).zip(&mut self.accounts) {
             let capacity = engine.fleet(STEP.powi(i));
-            account.serve(came, capacity, capacity);
+            account.serve(came, Fleet::new(came, capacity), capacity);
         }
     }
 
@@ -77,7 +77,7 @@ impl Fixed {
         self.seconds *= came.keep;
         if let Some((held, paid)) = held {
             self.seconds += came.seconds;
-            self.followed.serve(came, held, paid);
+            self.followed.serve(came, Fleet::new(came, held), paid);
         } else {
             self.followed.forget(came.keep);
         }

@@ -69,6 +69,23 @@ pub(super) struct Came {
     pub(super) used: f64,
 }
 
+/// A fleet under what came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fleet {
+    /// The most that it can do, per second.
+    pub(super) capacity: f64,
+    /// The share of requests that it makes late by chance: where nothing has piled up.
+    late: f64,
+}
+
+impl Fleet {
+    pub(super) fn new(came: &Came, capacity: f64) -> Self {
+        // The share of its most that is free, over that at the level it was sized for.
+        let free = (1.0 - came.level / capacity.max(1e-9)) / (1.0 - came.used);
+        Self { capacity, late: (LATE_AT_LEVEL.ln() * FALL * free.max(0.0)).exp() }
+    }
+}
+
 impl Account {
     /// Lets what was counted weigh less, where nobody knows what was held.
     pub(super) fn forget(&mut self, keep: f64) {
@@ -76,14 +93,12 @@ impl Account {
         self.cost *= keep;
     }
 
-    /// Serves what came with this capacity, while `paid` is asked for.
-    pub(super) fn serve(&mut self, came: &Came, capacity: f64, paid: f64) {
-        let before = self.backlog;
+    /// Serves what came with this fleet, while `paid` is asked for.
+    pub(super) fn serve(&mut self, came: &Came, fleet: Fleet, paid: f64) {
+        let (before, Fleet { capacity, late }) = (self.backlog, fleet);
         self.backlog = (before + (came.rate - capacity) * came.seconds).max(0.0);
         let waits = f64::midpoint(before, self.backlog) > came.patience * capacity;
-        // The share of its most that is free, over that at the level it was sized for.
-        let free = (1.0 - came.level / capacity.max(1e-9)) / (1.0 - came.used);
-        let share = if waits { 1.0 } else { (LATE_AT_LEVEL.ln() * FALL * free.max(0.0)).exp() };
+        let share = if waits { 1.0 } else { late };
         self.late = self.late * came.keep + share * came.requests * came.seconds;
         self.cost = self.cost * came.keep + paid * came.seconds;
     }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::fixed::{Fixed, Regret};
-use super::fleet::{Account, Came, Engine};
+use super::fleet::{Account, Came, Engine, Fleet};
 use super::prior::PRIOR;
 use crate::units::{Share, Timestamp, seconds_of};
 
@@ -320,10 +320,20 @@ impl Rules {
         let most = if lead.engine.most.is_finite() { lead.engine.most.max(0.0) } else { 0.0 };
         let engine = Engine { most, used: lead.engine.used.clamp(0.1, 0.99) };
         let came = Came { seconds, rate, requests, level, patience, keep, used: engine.used };
+        // Rules next to each other often come to the same level, and levels to the same engines.
+        let (mut of_held, mut of_now) = ((0.0, Fleet::new(&came, 0.0)), (0.0, 0.0));
         for (account, (hold, margin, roof)) in self.accounts.iter_mut().zip(rules()) {
-            let capacity = engine.fleet(asked(held.holds[hold], held.day, margin, roof));
-            let paid = engine.fleet(asked(now.holds[hold], now.day, margin, roof));
-            account.serve(&came, capacity, paid);
+            let level = asked(held.holds[hold], held.day, margin, roof);
+            if differs(level, of_held.0) {
+                let capacity = engine.fleet(level);
+                let same = !differs(capacity, of_held.1.capacity);
+                of_held = (level, if same { of_held.1 } else { Fleet::new(&came, capacity) });
+            }
+            let level = asked(now.holds[hold], now.day, margin, roof);
+            if differs(level, of_now.0) {
+                of_now = (level, engine.fleet(level));
+            }
+            account.serve(&came, of_held.1, of_now.1);
         }
         self.fixed.serve(&came, before, now.day, engine);
         let followed = held.followed.zip(now.followed);
@@ -348,21 +358,22 @@ impl Rules {
         while self.levels.front().is_some_and(|(t, _)| at.since(*t) > longest) {
             self.levels.pop_front();
         }
-        // The present level counts however short the hold.
+        // A replica cannot be held for less than it takes to get it back.
+        let shortest = lead.time.saturating_mul(2);
+        let ages = HOLDS.map(|m| Duration::from_secs(60 * m).max(shortest).min(lead.longest_hold));
+        // From the newest level back, each hold takes the highest one of its time. The present level
+        // counts however short the hold.
         let mut holds = [level; HOLDS.len()];
-        for (t, level) in &self.levels {
+        let (mut highest, mut done) = (level, 0);
+        for (t, level) in self.levels.iter().rev() {
             let age = at.since(*t);
-            for (highest, minutes) in holds.iter_mut().zip(HOLDS) {
-                // A replica cannot be held for less than it takes to get it back.
-                if age
-                    <= Duration::from_secs(60 * minutes)
-                        .max(lead.time.saturating_mul(2))
-                        .min(lead.longest_hold)
-                {
-                    *highest = highest.max(*level);
-                }
+            while done < HOLDS.len() && age > ages[done] {
+                holds[done] = highest;
+                done += 1;
             }
+            highest = highest.max(*level);
         }
+        holds[done..].fill(highest);
         let day = self.day.map_or(level, |(since, day)| {
             (day * (-seconds_of(at.since(since)) / seconds_of(DAY)).exp()).max(level)
         });
@@ -388,6 +399,11 @@ fn rule(i: usize) -> (usize, f64, f64) {
 
 fn rules() -> impl Iterator<Item = (usize, f64, f64)> {
     (0..HOLDS.len() * MARGINS.len() * ROOFS.len()).map(rule)
+}
+
+/// Whether two numbers are not the very same.
+fn differs(x: f64, y: f64) -> bool {
+    x.to_bits() != y.to_bits()
 }
 
 fn asked(base: f64, day: f64, margin: f64, roof: f64) -> f64 {

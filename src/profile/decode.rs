@@ -119,14 +119,20 @@ impl DecodeSurface {
     /// `isl + osl / 2`) decoded together. A batch below 1 is answered as the smallest measured.
     #[must_use]
     pub fn itl(&self, batch: f64, context: f64) -> Answer {
-        if batch.is_nan() || context.is_nan() {
-            let upper = |x: f64, end: f64| if x.is_nan() { end } else { x };
-            let (b, c) = self.upper_end();
-            let value = self.value(upper(batch, b), upper(context, c));
-            return Answer { value: Millis::clamped(value), outside: Some(Outside::NotANumber) };
-        }
-        let value = Millis::clamped(self.value(batch, context));
-        Answer { value, outside: self.outside(batch, context) }
+        let outside = if batch.is_nan() || context.is_nan() {
+            Some(Outside::NotANumber)
+        } else {
+            self.outside(batch, context)
+        };
+        Answer { value: self.latency(batch, context), outside }
+    }
+
+    /// The value of [`itl`](Self::itl) alone.
+    pub(crate) fn latency(&self, batch: f64, context: f64) -> Millis {
+        let upper = |x: f64, end: fn((f64, f64)) -> f64| {
+            if x.is_nan() { end(self.upper_end()) } else { x }
+        };
+        Millis::clamped(self.value(upper(batch, |(b, _)| b), upper(context, |(_, c)| c)))
     }
 
     /// The tokens that the KV cache of one engine holds.

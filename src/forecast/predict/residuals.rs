@@ -23,20 +23,44 @@ const ASSUMED_FOR: f64 = 60.0;
 
 /// A histogram of the logarithms of ratios, in which older ones count less.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub(super) struct Residuals {
+    weights: [f64; 2 * SIDE],
+    total: f64,
+}
+
+/// The form of [`Residuals`] in records.
+#[derive(Serialize, Deserialize)]
+struct Written {
     weights: Vec<f64>,
     total: f64,
 }
 
+impl From<Residuals> for Written {
+    fn from(Residuals { weights, total }: Residuals) -> Self {
+        Self { weights: weights.to_vec(), total }
+    }
+}
+
+impl TryFrom<Written> for Residuals {
+    type Error = String;
+
+    fn try_from(Written { weights, total }: Written) -> Result<Self, String> {
+        let found = weights.len();
+        let weights = weights
+            .try_into()
+            .map_err(|_| format!("{found} weights of residuals, and {} were expected", 2 * SIDE))?;
+        Ok(Self { weights, total })
+    }
+}
+
 impl Default for Residuals {
     fn default() -> Self {
-        let mut weights: Vec<f64> = (0..2 * SIDE)
-            .map(|i| {
-                let (from, to) = (edge(i), edge(i + 1));
-                let middle = f64::midpoint(from, to) / ASSUMED;
-                (to - from) * (-middle * middle / 2.0).exp()
-            })
-            .collect();
+        let mut weights: [f64; 2 * SIDE] = std::array::from_fn(|i| {
+            let (from, to) = (edge(i), edge(i + 1));
+            let middle = f64::midpoint(from, to) / ASSUMED;
+            (to - from) * (-middle * middle / 2.0).exp()
+        });
         let sum: f64 = weights.iter().sum();
         for weight in &mut weights {
             *weight *= ASSUMED_FOR / sum;

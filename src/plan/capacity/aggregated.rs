@@ -140,7 +140,7 @@ impl<'a> AggregatedModel<'a> {
         let first = prefill.quantile(state, late) + steady.iteration;
         let mean = steady.iteration / (1.0 - steady.prefill);
         let limit = 100.0 * mean + 10.0 * self.prompts.mean_added();
-        let itl = super::quantile(late, limit, |t| self.slow(steady, rate / engines, t));
+        let itl = super::quantile(late, 0.0, limit, |t| self.slow(steady, rate / engines, t));
         (first, itl)
     }
 

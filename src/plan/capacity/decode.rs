@@ -42,6 +42,8 @@ pub(crate) struct DecodeModel<'a> {
     /// Batches and the tokens per ms that an engine makes at them, from an empty engine to the
     /// largest batch that its slots and its KV cache allow.
     throughput: Vec<(f64, f64)>,
+    /// The most tokens per ms that an engine makes within slots, KV cache and target.
+    fastest: f64,
     /// Time besides decoding that each iteration takes is `1 / (1 - other)` of it: 0 for a decode
     /// engine.
     other: f64,
@@ -97,6 +99,7 @@ impl<'a> DecodeModel<'a> {
             kv_slots,
             on_target,
             throughput: Vec::new(),
+            fastest: 0.0,
             other,
             slower,
         };
@@ -107,6 +110,7 @@ impl<'a> DecodeModel<'a> {
                 (batch, batch / model.itl(batch))
             })
             .collect();
+        model.fastest = model.fastest_within(most.min(on_target.unwrap_or(f64::INFINITY)));
         model
     }
 
@@ -117,7 +121,7 @@ impl<'a> DecodeModel<'a> {
 
     /// Latency of a token with `running` sequences, ms.
     pub(crate) fn itl(&self, running: f64) -> f64 {
-        let alone = self.surface.itl(running.max(1.0), self.context).value.get();
+        let alone = self.surface.latency(running.max(1.0), self.context).get();
         alone * self.slower * TABLE_MARGIN / (1.0 - self.other)
     }
 
@@ -198,24 +202,23 @@ impl<'a> DecodeModel<'a> {
 
     /// The smallest batch so many standard deviations above what runs.
     fn batch_at(&self, state: DecodeState, deviations: f64) -> f64 {
-        super::crossing(self.most(), |batch| deviations - self.deviations(state, batch))
+        super::crossing(0.0, self.most(), |batch| deviations - self.deviations(state, batch))
     }
 
     /// The share of requests whose mean latency is over target, or which find no room.
     pub(crate) fn late(&self, engines: f64, rate: f64, idc: f64) -> (Outcome, f64) {
-        let most = self.most();
         let Some(on_target) = self.on_target else {
             // Every request is late whatever the size; the utilisation still tells what drowns.
             let out = self.state(engines, rate, idc).map_or(Outcome::overloaded(1.0), |state| {
-                Outcome::overloaded(state.load / self.fastest(most))
+                Outcome::overloaded(state.load / self.fastest)
             });
             return (out, 0.0);
         };
         let Some(state) = self.state(engines, rate, idc) else {
-            let wanted = rate / engines * self.osl / self.fastest(most.min(on_target));
+            let wanted = rate / engines * self.osl / self.fastest;
             return (Outcome::overloaded(wanted.max(1.0)), 1.0);
         };
-        let utilisation = state.load / self.fastest(most.min(on_target));
+        let utilisation = state.load / self.fastest;
         let slow = if on_target.is_infinite() {
             0.0
         } else {
@@ -225,7 +228,7 @@ impl<'a> DecodeModel<'a> {
     }
 
     /// The most tokens per ms that a batch of at most `most` makes.
-    fn fastest(&self, most: f64) -> f64 {
+    fn fastest_within(&self, most: f64) -> f64 {
         let alone = most / self.itl(most);
         let smaller = self.throughput.iter().take_while(|(batch, _)| *batch <= most);
         smaller.map(|(_, made)| *made).fold(alone, f64::max)

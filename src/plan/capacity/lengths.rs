@@ -11,6 +11,9 @@ use crate::forecast::Lengths;
 const EDGES: [f64; 15] =
     [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.94, 0.965, 0.98, 0.99, 0.996, 1.0];
 
+/// The most lengths of a distribution.
+pub(super) const MOST: usize = EDGES.len();
+
 /// The weight of each share and the standard normal quantile of its middle.
 static SHARES: LazyLock<[(f64, f64); EDGES.len()]> = LazyLock::new(|| {
     let normal = Normal::standard();

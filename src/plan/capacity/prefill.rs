@@ -6,9 +6,15 @@ use crate::forecast::Lengths;
 use crate::profile::PrefillCurve;
 use crate::spec::EngineLimits;
 
+/// The most lengths that a mix of prompts is made of.
+const LENGTHS: usize = super::lengths::MOST;
+
 /// Sizes of passes whose time is tabulated: the squares of so many equal steps up to a full one, close
 /// where fixed costs matter.
 const PASSES: u8 = 16;
+
+/// The smallest share of late requests that a time is looked for.
+const RAREST: f64 = 1e-13;
 
 /// How much of the quadratic part of a single prompt's curve is attention, which several prompts in
 /// one pass do not share; the rest grows with the tokens of the pass, whosever they are. Of four
@@ -48,7 +54,16 @@ struct Wait {
     decay: f64,
     /// The shortest passes that keep up with what arrives, ms.
     pass: f64,
+    /// Of each prompt the exponential of what it adds and of its time alone, over those of the longest,
+    /// that a share of late requests is the product of few: see [`PrefillModel::late_after`].
+    added: [f64; LENGTHS],
+    alone: [f64; LENGTHS],
+    /// The exponential of each part of a full pass over that of a whole one.
+    parts: [f64; PARTS.len()],
 }
+
+/// The middles of the parts of a full pass of which a request may wait for each.
+const PARTS: [f64; 4] = [0.125, 0.375, 0.625, 0.875];
 
 /// Prefill engines under a load.
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +129,7 @@ impl PrefillModel {
     pub(crate) fn late(&self, state: PrefillState, budget: f64) -> Outcome {
         let PrefillState { utilisation, wait } = state;
         let Some(wait) = wait else { return Outcome::overloaded(utilisation) };
-        let (late, planned) = self.late_after(wait, budget);
+        let (late, planned) = self.late_after(&wait, budget);
         Outcome { late, planned, utilisation }
     }
 
@@ -122,21 +137,26 @@ impl PrefillModel {
     /// engines are overloaded.
     pub(crate) fn quantile(&self, state: PrefillState, late: f64) -> f64 {
         let Some(wait) = state.wait else { return f64::INFINITY };
-        let longest = self.prompts.iter().map(|p| p.alone).fold(0.0, f64::max);
-        let limit = longest + 2.0 * self.full_pass + 30.0 / wait.decay.max(1e-9);
-        quantile(late, limit, |t| self.late_after(wait, t).0)
+        let Wait { busy, decay, pass, .. } = wait;
+        // Behind so much work ahead too many are late, and behind any more too few.
+        let ahead = (busy / late.max(RAREST)).ln().max(0.0) / decay.max(1e-9);
+        let soonest = self.prompts.iter().map(|p| p.alone.min(p.added)).fold(f64::MAX, f64::min);
+        let longest = self.slowest();
+        let latest = (longest + (1.0 + busy) * ahead).max(2.0 * pass + ahead);
+        quantile(late, soonest + ahead, latest, |t| self.late_after(&wait, t).0)
     }
 
-    /// The share of prompts that take longer than `budget` ms on an engine of their own: what no
-    /// number of replicas can mend.
-    fn late_alone(&self, budget: f64) -> f64 {
-        self.prompts.iter().filter(|p| p.alone > budget).map(|p| p.weight).sum()
-    }
-
-    /// The time within which all but `late` of the prompts are served on an engine of their own.
+    /// The time within which all but `late` of the prompts are served on an engine of their own: what
+    /// no number of replicas can mend.
     pub(crate) fn quantile_alone(&self, late: f64) -> f64 {
-        let longest = self.prompts.iter().map(|p| p.alone).fold(0.0, f64::max);
-        quantile(late, longest, |t| self.late_alone(t))
+        let mut slowest: Vec<&Prompt> = self.prompts.iter().collect();
+        slowest.sort_by(|x, y| y.alone.total_cmp(&x.alone));
+        let mut slower = 0.0;
+        let found = slowest.into_iter().find(|p| {
+            slower += p.weight;
+            slower > late
+        });
+        found.map_or(0.0, |p| p.alone)
     }
 
     /// The mean time until a request is served. Where the engines are overloaded, that of the most
@@ -146,7 +166,7 @@ impl PrefillModel {
         let overloaded = used > MAX_UTILISATION;
         let rate = if used > MAX_UTILISATION { rate * MAX_UTILISATION / used } else { rate };
         let used = used.min(MAX_UTILISATION);
-        let Wait { busy, decay, pass } = self.wait(engines, rate, idc);
+        let Wait { busy, decay, pass, .. } = self.wait(engines, rate, idc);
         // Behind others a prompt ends with the pass that it shares.
         let own = self.mean(|p| (1.0 - busy) * p.alone + busy * p.added);
         let wait = busy * (1.0 / decay.max(1e-9) + pass.min(own) / 2.0);
@@ -185,9 +205,15 @@ impl PrefillModel {
             let part = decay * gap / stages;
             (-stages * part.ln_1p(), -gap / (1.0 + part))
         };
-        let longest = self.prompts.iter().map(|p| p.added).fold(0.0, f64::max);
+        let longest = self.most_added();
+        let mean = self.mean(|p| p.added).max(1e-9);
+        // Were all prompts as the mean one, the root would be larger (Jensen).
+        let above = positive_root(1.0 / mean, |decay| {
+            let (gaps, slope) = gaps(decay);
+            (mean * decay + gaps, mean + slope)
+        });
         // ln E[e^(decay * service)] by the largest exponent, which keeps it finite.
-        let decay = positive_root(1.0 / self.mean(|p| p.added).max(1e-9), |decay| {
+        let decay = positive_root(above, |decay| {
             let (mut sum, mut weighted) = (0.0, 0.0);
             for p in &self.prompts {
                 let part = p.weight * ((p.added - longest) * decay).exp();
@@ -208,7 +234,25 @@ impl PrefillModel {
         } else {
             1.0
         };
-        Wait { busy, decay, pass: self.pass_that_keeps_up(gap) }
+        let pass = self.pass_that_keeps_up(gap);
+        let (mut added, mut alone) = ([0.0; LENGTHS], [0.0; LENGTHS]);
+        let slowest = self.slowest();
+        for ((added, alone), p) in added.iter_mut().zip(&mut alone).zip(&self.prompts) {
+            *added = (decay * (p.added - longest)).exp();
+            *alone = (decay * (p.alone - slowest) / (1.0 + busy)).exp();
+        }
+        let parts = PARTS.map(|u| (decay * (u - 1.0) * self.full_pass).exp());
+        Wait { busy, decay, pass, added, alone, parts }
+    }
+
+    /// The longest time of a prompt alone, ms.
+    fn slowest(&self) -> f64 {
+        self.prompts.iter().map(|p| p.alone).fold(0.0, f64::max)
+    }
+
+    /// The longest time that a prompt adds to full passes, ms.
+    fn most_added(&self) -> f64 {
+        self.prompts.iter().map(|p| p.added).fold(0.0, f64::max)
     }
 
     /// The shortest pass in which no more tokens arrive than it reads, where a prompt comes every
@@ -233,21 +277,26 @@ impl PrefillModel {
     /// any part of it where the queue is long; else what arrives until the pass begins, which at a
     /// busy engine is as much as the part `busy` of the work ahead. Where passes are long for their
     /// fixed costs, it waits for the rest of one and for its own.
-    fn late_after(&self, wait: Wait, budget: f64) -> (f64, f64) {
-        let Wait { busy, decay, pass } = wait;
+    ///
+    /// Of work ahead `x` is exceeded with `exp(-decay * x)`; where `x` is the sum, the larger or the
+    /// smaller of two times, that is the product, the smaller or the larger of their exponentials. What
+    /// overflows does so where `busy` is 0 for any purpose.
+    fn late_after(&self, wait: &Wait, budget: f64) -> (f64, f64) {
+        let Wait { busy, decay, pass, added, alone, parts } = wait;
+        let beyond = |time: f64| (-decay * time).exp().min(f64::MAX);
+        let long = beyond(budget - self.most_added() - self.full_pass);
+        let short = beyond((budget - self.slowest()) / (1.0 + busy));
+        let own = PARTS.map(|u| beyond(budget - (1.0 + u) * pass));
         let (mut late, mut to_plan) = (0.0, 0.0);
-        for p in &self.prompts {
+        for (p, (added, alone)) in self.prompts.iter().zip(added.iter().zip(alone)) {
             let (one, reserved) = if p.alone > budget {
                 (1.0, 1.0)
             } else {
-                let short = (budget - p.alone) / (1.0 + busy);
-                let behind: f64 = [0.125, 0.375, 0.625, 0.875]
+                let (short, long) = (short * alone, long * added);
+                let behind: f64 = own
                     .iter()
-                    .map(|u| {
-                        let long = budget - p.added - u * self.full_pass;
-                        let ahead = short.max(long).min(budget - (1.0 + u) * pass);
-                        (-decay * ahead.max(0.0)).exp()
-                    })
+                    .zip(parts)
+                    .map(|(own, part)| short.min(long * part).max(*own).min(1.0))
                     .sum();
                 let one = busy * behind / 4.0;
                 (one, planned(one))
@@ -259,25 +308,107 @@ impl PrefillModel {
     }
 }
 
+/// A step of Newton's method that is a smaller part of the root than this is the last: the next one
+/// would be about its square.
+const CLOSE: f64 = 1e-8;
+
 /// The positive root of a convex function that is 0 at 0 and falls there, from its values and slopes:
 /// Newton's steps come down to it from any point where the function is positive, such as `from` or a
-/// double of it.
+/// double of it. The function over its argument has the same root and is nearly a straight line, so
+/// that the steps are taken on that for as long as they stay above the root.
 fn positive_root(from: f64, of: impl Fn(f64) -> (f64, f64)) -> f64 {
     let mut x = from;
+    let mut at = of(x);
     for _ in 0..64 {
-        if of(x).0 > 0.0 {
+        if at.0 > 0.0 {
             break;
         }
         x *= 2.0;
+        at = of(x);
     }
+    let mut bold = true;
     for _ in 0..64 {
-        let (value, slope) = of(x);
-        let next = x - value / slope;
+        let (value, slope) = at;
+        let plain = x - value / slope;
+        let straight = x - x * value / (x * slope - value);
+        let next = if bold && straight > 0.0 && straight < plain { straight } else { plain };
         // Also where either is not finite.
-        if !(next > 0.0 && next < x * (1.0 - 1e-14)) {
+        if !(next > 0.0 && next < x) {
             break;
         }
-        x = next;
+        let found = of(next);
+        if found.0 < 0.0 && bold {
+            bold = false;
+            if next < x * (1.0 - CLOSE) {
+                continue;
+            }
+        }
+        let done = next > x * (1.0 - CLOSE);
+        (x, at) = (next, found);
+        if done {
+            break;
+        }
     }
     x
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::library;
+    use crate::units::Tokens;
+
+    #[test]
+    fn a_root_is_found_from_anywhere() {
+        // Of a quadratic, of an exponential, and of what is nearly straight far from 0.
+        let root = |from, of: fn(f64) -> (f64, f64)| positive_root(from, of);
+        for from in [1e-6, 0.1, 3.0, 40.0] {
+            let found = [
+                (root(from, |x| (x * x - 3.0 * x, 2.0 * x - 3.0)), 3.0),
+                (root(from, |x| (x.exp() - 1.0 - 2.0 * x, x.exp() - 2.0)), 1.256_431_208_626),
+                (
+                    root(from, |x| {
+                        let (few, many) = (0.01 * (10.0 * x).exp(), 0.99);
+                        ((few + many).ln() - 2.0 * x, 10.0 * few / (few + many) - 2.0)
+                    }),
+                    0.522_094_746_908,
+                ),
+            ];
+            for (found, right) in found {
+                assert!((found / right - 1.0).abs() < 1e-6, "from {from}: {found} for {right}");
+            }
+        }
+    }
+
+    #[test]
+    fn products_of_exponentials_are_the_exponentials_of_sums() {
+        let engine = library::get(library::DEFAULT).unwrap();
+        let isl = Lengths { mean: Tokens::new(3000.0).unwrap(), cv2: 1.0 };
+        let model = PrefillModel::new(engine.prefill(), EngineLimits::default(), isl, 0.0, 1.0);
+        for (engines, used) in [(1.0, 0.2), (4.0, 0.9), (16.0, 0.7), (100.0, 0.05)] {
+            let wait = model.wait(engines, used * engines / model.mean_added(), 1.0);
+            let Wait { busy, decay, pass, .. } = wait;
+            for budget in [10.0, 200.0, 500.0, 2000.0, 20_000.0] {
+                let direct: f64 = model
+                    .prompts
+                    .iter()
+                    .map(|p| {
+                        let short = (budget - p.alone) / (1.0 + busy);
+                        let behind = PARTS.map(|u| {
+                            let long = budget - p.added - u * model.full_pass;
+                            let ahead = short.max(long).min(budget - (1.0 + u) * pass);
+                            (-decay * ahead.max(0.0)).exp()
+                        });
+                        let behind = busy * behind.iter().sum::<f64>() / 4.0;
+                        p.weight * if p.alone > budget { 1.0 } else { behind }
+                    })
+                    .sum();
+                let (late, _) = model.late_after(&wait, budget);
+                assert!(
+                    (late - direct).abs() <= 1e-12,
+                    "{engines} {used} {budget}: {late} {direct}"
+                );
+            }
+        }
+    }
 }
