@@ -316,13 +316,15 @@ impl Desk {
         let mut missing = Vec::new();
         for verb in ["get", "create", "patch"] {
             let call = self.call(verb);
-            if let Ok(false) = rights::allowed(&self.client, &call, self.options.timing.call).await
-            {
-                missing.push(format!(
+            match rights::allowed(&self.client, &call, self.options.timing.call).await {
+                Ok(true) => {}
+                Ok(false) => missing.push(format!(
                     "{call}: not allowed; add to the Role of namespace {} the rule {}",
                     self.options.namespace,
                     call.rbac_rule()
-                ));
+                )),
+                // Nor would the next question be answered.
+                Err(_) => break,
             }
         }
         missing
