@@ -105,9 +105,11 @@ impl Keeper {
 
     /// The replicas that it carried to graphs, in order.
     fn carried(&self) -> Vec<u32> {
-        let carried = |heard: &Heard| match heard {
-            Heard::Changed { change: Change::Scaled { to, .. }, .. } => Some(to.get()),
-            _ => None,
+        let carried = |heard: &Heard| {
+            let Heard::Changed { change: Change::Scaled { to, .. }, .. } = heard else {
+                return None;
+            };
+            Some(to.get())
         };
         self.heard.lock().unwrap().iter().filter_map(carried).collect()
     }
