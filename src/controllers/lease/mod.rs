@@ -9,8 +9,8 @@
 //! last renewal as that of its asking, and gives up well before anybody else may begin. Every write
 //! names the version that it was decided on.
 //!
-//! No crate is used: of those there are, the ones for this version of `kube` compare the times in the
-//! record with their own clock, write without a version, and have no deadline for a call.
+//! No crate is used: the one for this version of `kube` (kube-lease-manager) compares the times in the
+//! record with its own clock, writes without a version, and has no deadline for a call.
 
 mod hold;
 mod object;
