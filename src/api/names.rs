@@ -25,6 +25,13 @@ pub const DGDR_KIND: &str = "DynamoGraphDeploymentRequest";
 /// Resource of [`DGDR_KIND`], as in an RBAC rule.
 pub const DGDR_PLURAL: &str = "dynamographdeploymentrequests";
 
+/// API group of a Lease.
+pub const LEASE_GROUP: &str = "coordination.k8s.io";
+/// Resource of a Lease, as in an RBAC rule.
+pub const LEASE_PLURAL: &str = "leases";
+/// Lease whose holder runs the adapter controller in its namespace.
+pub const LEASE_ADAPTERS: &str = "sla-planner-adapters";
+
 /// Who we are in `metadata.managedFields` and in the source of events.
 pub const FIELD_MANAGER: &str = "sla-planner";
 

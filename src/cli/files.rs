@@ -8,6 +8,7 @@ use anyhow::{Context as _, anyhow};
 
 use super::exit::{CliError, Exit};
 use super::stock::{self, Said};
+use crate::api::names;
 use crate::profile::{EngineProfile, FILE_NAMES, ProfileFile, ProfileFiles, library};
 use crate::spec::{Config, Defaults};
 use crate::trace::{Reader, TraceError};
@@ -37,6 +38,13 @@ pub(super) fn defaults() -> Result<Defaults, CliError> {
         metrics_port: port,
         pod_namespace: var("POD_NAMESPACE"),
     })
+}
+
+/// What this process is called: the host name, which in a pod is the pod's.
+#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
+pub(super) fn instance() -> String {
+    let name = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
+    name.unwrap_or_else(|| names::FIELD_MANAGER.to_owned())
 }
 
 /// What the environment says of a start by the options or the keys of Dynamo's planner.

@@ -104,7 +104,8 @@ fn setup(config: Config, args: &Args) -> Result<Setup, CliError> {
     )?;
     let warmup = config.forecast.warmup_trace.as_deref().map(|path| warmup(path, &config));
     let warmup = warmup.transpose()?;
-    Ok(Setup { config, target, prometheus, engines, warmup, context: args.context.clone() })
+    let (context, instance) = (args.context.clone(), files::instance());
+    Ok(Setup { config, target, prometheus, engines, warmup, context, instance })
 }
 
 /// The trace to learn from before the first tick, as the queries of a tick would have seen it.

@@ -8,6 +8,7 @@
 //! * [`rivals`]: who else sets the replicas of our adapters.
 //! * [`rights`]: what RBAC lets us do, asked before it matters.
 //! * [`inventory`]: the replica inventory of one graph.
+//! * [`lease`]: of several processes with the same work, the one that does it.
 //!
 //! Every function takes its deadlines as arguments. The one clock of this room is in [`clock`].
 
@@ -16,6 +17,7 @@ pub mod client;
 pub mod clock;
 pub mod events;
 pub mod inventory;
+pub mod lease;
 pub mod rights;
 pub mod rivals;
 pub mod scale;

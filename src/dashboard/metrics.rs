@@ -67,6 +67,7 @@ macro_rules! inner {
 inner! {
     build_info: Gauges = BUILD_INFO,
     leader: Gauges = LEADER,
+    adapter_leader: Gauges = ADAPTER_LEADER,
     errors: Counters = ERRORS,
     webhook_reviews: Counters = WEBHOOK_REVIEWS,
     webhook_certificate_end: Gauges = WEBHOOK_CERTIFICATE_END,
@@ -141,6 +142,12 @@ impl Metrics {
     /// Whether this process may write.
     pub fn set_leader(&self, leads: bool) {
         self.0.leader.set(&[], Some(f64::from(u8::from(leads))));
+    }
+
+    /// Whether this process keeps the adapters of its namespace; where it is never said, there is no
+    /// series.
+    pub fn set_adapter_leader(&self, leads: bool) {
+        self.0.adapter_leader.set(&[], Some(f64::from(u8::from(leads))));
     }
 
     /// A call of an admission webhook was answered. All texts are of a fixed, small set of words.

@@ -62,6 +62,8 @@ metrics! {
         "Always 1; the version is in the label";
     LEADER = Gauge "sla_planner_leader" []
         "1 while this process may write, 0 while another one does";
+    ADAPTER_LEADER = Gauge "sla_planner_adapter_leader" []
+        "1 while this process keeps the adapters of its namespace, else 0; none where it is not to";
     ERRORS = Counter "sla_planner_errors_total" ["source", "kind"]
         "Failures, by what failed and how";
     DECISION_SECONDS = Histogram "sla_planner_decision_duration_seconds" []

@@ -5,6 +5,7 @@
 //! ends on SIGTERM or SIGINT alone.
 
 mod act;
+mod adapters;
 mod gpus;
 mod look;
 mod ready;
@@ -22,7 +23,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::controllers::adapter::{self, AdapterOptions};
 use crate::controllers::client::{ClientOptions, connect};
 use crate::controllers::clock;
 use crate::dashboard::{Health, Metrics, Server};
@@ -53,6 +53,8 @@ pub struct Setup {
     pub warmup: Option<Warmup>,
     /// Context of the kubeconfig.
     pub context: Option<String>,
+    /// What this process is called among those like it: the name of its pod.
+    pub instance: String,
 }
 
 /// The load of a time before the first tick.
@@ -107,7 +109,7 @@ const GRACE: Duration = Duration::from_millis(400);
 ///
 /// Where the start fails: a file or address that cannot be used, a port in use, a missing right.
 pub async fn run(setup: Setup) -> Result<(), RunError> {
-    let Setup { config, target, prometheus, engines, warmup, context } = setup;
+    let Setup { config, target, prometheus, engines, warmup, context, instance } = setup;
     let (stop, stopped) = watch::channel(false);
     let signals = tokio::spawn(until_signal(stop)?);
 
@@ -144,7 +146,7 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
     };
     let namespace = target.namespace.clone();
     let mut planner =
-        Planner::new(config, target, engines, kube.clone(), prometheus, metrics, sink);
+        Planner::new(config, target, engines, kube.clone(), prometheus, metrics.clone(), sink);
     if let Some(Warmup { steps, began }) = warmup {
         planner.learn_history(clock::now(), steps, began);
     }
@@ -152,14 +154,8 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
         may = planner.may_start() => may?,
         () = seen(stopped.clone()) => return Ok(()),
     }
-    let controller = runs_controller.then(|| {
-        let options = AdapterOptions {
-            namespace: Some(namespace),
-            call_deadline: CALL_DEADLINE,
-            ..AdapterOptions::default()
-        };
-        tokio::spawn(adapter::run(kube, options, seen(stopped.clone()), |_| {}))
-    });
+    let controller = runs_controller
+        .then(|| adapters::start(kube, &namespace, &instance, metrics, stopped.clone()));
     let ended = plan_until(&mut planner, &health, &ready, stopped).await;
     tracing::info!(dgd = name, "stopping");
     // Each of these ends by the same signal; what does not within the grace is dropped.

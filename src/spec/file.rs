@@ -38,8 +38,9 @@ pub struct File {
     pub mode: Option<Mode>,
     /// A steady load to predict for (`predict` only).
     pub load: Option<LoadFile>,
-    /// Runs the embedded adapter controller. Default: false, since NVIDIA's operator brings one,
-    /// and two adapter controllers must never write at once.
+    /// Runs the embedded adapter controller, in one process of a namespace at a time (by the Lease
+    /// `sla-planner-adapters`). Default: false, since NVIDIA's operator brings one, and two adapter
+    /// controllers must never write at once.
     pub adapter_controller: Option<bool>,
     /// What to do where somebody else sets the replicas of a pool too (an HPA or a ScaledObject on its
     /// adapter, or one who takes three of our writes back within five minutes, or within four decisions

@@ -16,6 +16,7 @@ mod deploy;
 mod frontend_double;
 mod gitops;
 mod guide;
+mod lease;
 mod metrics;
 mod operator_double;
 mod planner;

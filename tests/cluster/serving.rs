@@ -58,6 +58,7 @@ pub(crate) fn controller_rules() -> Vec<PolicyRule> {
         ),
         rule("nvidia.com", &[names::DGDSA_STATUS], &["patch"]),
         rule("", &["events"], &["create", "patch"]),
+        rule(names::LEASE_GROUP, &[names::LEASE_PLURAL], &["get", "create", "patch"]),
     ]
 }
 
@@ -130,10 +131,11 @@ impl Drop for Controller {
     }
 }
 
-/// A way to the API server that can be cut.
+/// A way to the API server that can be cut, and on which all can hang.
 pub(crate) struct Proxy {
     url: String,
     cut: watch::Sender<bool>,
+    hang: watch::Sender<bool>,
 }
 
 impl Proxy {
@@ -142,13 +144,23 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (cut, is_cut) = watch::channel(false);
+        let (hang, hangs) = watch::channel(false);
         tokio::spawn(async move {
             while let Ok((mut from, _)) = listener.accept().await {
                 let (server, mut is_cut) = (server.clone(), is_cut.clone());
+                let mut hangs = hangs.clone();
                 tokio::spawn(async move {
                     let pass = async {
                         let mut to = TcpStream::connect(server).await?;
-                        copy_bidirectional(&mut from, &mut to).await
+                        let mut pass = std::pin::pin!(copy_bidirectional(&mut from, &mut to));
+                        loop {
+                            drop(hangs.wait_for(|hangs| !hangs).await);
+                            tokio::select! {
+                                biased;
+                                Ok(_) = hangs.wait_for(|hangs| *hangs) => {}
+                                ended = &mut pass => return ended,
+                            }
+                        }
                     };
                     tokio::select! {
                         biased;
@@ -158,7 +170,7 @@ impl Proxy {
                 });
             }
         });
-        Self { url: format!("https://{address}"), cut }
+        Self { url: format!("https://{address}"), cut, hang }
     }
 
     /// Where it listens.
@@ -169,6 +181,11 @@ impl Proxy {
     /// Cuts every connection and lets no new one through, or lets them through again.
     pub(crate) fn cut(&self, cut: bool) {
         self.cut.send_replace(cut);
+    }
+
+    /// Lets nothing pass in either direction, without a word, or lets it pass again.
+    pub(crate) fn hang(&self, hang: bool) {
+        self.hang.send_replace(hang);
     }
 }
 

@@ -58,7 +58,7 @@ const OF_THE_PLANNER: [Right; 11] = [
 ];
 
 /// Every right that the adapter controller adds, and the one to patch graphs, which it uses as well.
-const OF_THE_CONTROLLER: [Right; 12] = [
+const OF_THE_CONTROLLER: [Right; 15] = [
     (names::GROUP, names::DGD_PLURAL, "patch", Use::Adapters),
     (names::GROUP, names::DGD_PLURAL, "list", Use::Adapters),
     (names::GROUP, names::DGD_PLURAL, "watch", Use::Adapters),
@@ -70,6 +70,9 @@ const OF_THE_CONTROLLER: [Right; 12] = [
     (names::GROUP, STATUS, "patch", Use::Adapters),
     ("", "events", "create", Use::Adapters),
     ("", "events", "patch", Use::ToldTwice),
+    (names::LEASE_GROUP, names::LEASE_PLURAL, "create", Use::Adapters),
+    (names::LEASE_GROUP, names::LEASE_PLURAL, "get", Use::Adapters),
+    (names::LEASE_GROUP, names::LEASE_PLURAL, "patch", Use::Adapters),
     // The bench runs without the admission plugin that asks for it.
     (names::GROUP, "dynamographdeployments/finalizers", "update", Use::Never),
 ];
@@ -78,7 +81,11 @@ const OF_THE_CONTROLLER: [Right; 12] = [
 fn rights_in(rules: &[PolicyRule]) -> Vec<(String, String, String)> {
     let mut all = Vec::new();
     for rule in rules {
-        assert_eq!(rule.resource_names, None);
+        // Of Leases it is one, which can be named once it is made.
+        let is_named = rule.verbs != ["create"]
+            && rule.resources.iter().flatten().any(|r| r == names::LEASE_PLURAL);
+        let named = is_named.then(|| vec![names::LEASE_ADAPTERS.to_owned()]);
+        assert_eq!(rule.resource_names, named);
         for group in rule.api_groups.iter().flatten() {
             for resource in rule.resources.iter().flatten() {
                 let right = |verb: &String| (group.clone(), resource.clone(), verb.clone());

@@ -91,6 +91,15 @@ lost without each. */}}
 - apiGroups: ["nvidia.com"]
   resources: ["dynamographdeploymentscalingadapters"]
   verbs: ["list", "watch", "create", "patch", "delete"]
+# Adapter controller: of several processes one keeps the adapters, the one that holds this Lease.
+# A name cannot be asked for in the making of an object.
+- apiGroups: ["coordination.k8s.io"]
+  resources: ["leases"]
+  verbs: ["create"]
+- apiGroups: ["coordination.k8s.io"]
+  resources: ["leases"]
+  resourceNames: ["sla-planner-adapters"]
+  verbs: ["get", "patch"]
 # Adapter controller, where OwnerReferencesPermissionEnforcement is on: adapters block the deletion
 # of the graph that owns them.
 - apiGroups: ["nvidia.com"]

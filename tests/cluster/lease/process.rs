@@ -1,0 +1,195 @@
+//! Two processes that both keep the adapters of one namespace.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use sla_planner::api::names;
+
+use super::{EVERY, GIVES_UP, RUNS_OUT, has_adapter, lease, scale};
+use crate::bench::{Guarded, Namespace, User, eventually, free_port};
+use crate::serving::{
+    DGD, SOON, controller_rules, create_dgd, dgd_asks_for, namespace, planner_rules, two_services,
+};
+
+/// A planner as a process; nobody answers for its metrics, so that it holds what there is.
+struct Planner {
+    process: Guarded,
+    config: PathBuf,
+    metrics_port: u16,
+}
+
+impl Planner {
+    /// Starts one as in the pod of this name.
+    fn start(ns: &Namespace, user: &User, name: &str, dgd: &str) -> Self {
+        let metrics_port = free_port();
+        let profile = sla_planner::profile::library::DEFAULT;
+        let config = json!({
+            "pools": {"prefill": {"profile": profile}, "decode": {"profile": profile}},
+            "intervals": {"adjustment": "2s", "window": "8s", "max_metric_age": "5s"},
+            "prometheus": {"url": format!("http://127.0.0.1:{}", free_port()), "timeout": "1s"},
+            "target": {"namespace": ns.name(), "dgd": dgd, "model": "llama"},
+            "adapter_controller": true,
+            "metrics_port": metrics_port,
+        });
+        let file = ns.bench().dir().join(format!("{}-{name}-{metrics_port}.yaml", ns.name()));
+        std::fs::write(&file, config.to_string()).unwrap();
+        let process = Guarded::start(
+            &format!("lease-{}-{name}-{metrics_port}", ns.name()),
+            &ns.bench().ready().logs,
+            Path::new(env!("CARGO_BIN_EXE_sla-planner")),
+            ["run", "--config", &file.display().to_string()],
+            &[("KUBECONFIG", &user.kubeconfig().display().to_string()), ("HOSTNAME", name)],
+        );
+        Self { process, config: file, metrics_port }
+    }
+
+    /// Waits until its log has this text.
+    async fn says(&self, text: &str) {
+        eventually(&format!("{text:?} in the log"), SOON, async || {
+            let said = self.process.stderr();
+            if said.contains(text) { Ok(()) } else { Err(said) }
+        })
+        .await;
+    }
+
+    async fn page(&self, path: &str) -> Result<(u16, String), String> {
+        let url = format!("http://127.0.0.1:{}/{path}", self.metrics_port);
+        let response = reqwest::get(url).await.map_err(|error| error.to_string())?;
+        let status = response.status().as_u16();
+        Ok((status, response.text().await.map_err(|error| error.to_string())?))
+    }
+
+    /// Waits until its metrics say whether it keeps the adapters, and its probe that it is ready.
+    async fn is_ready_and_keeps(&self, keeps: bool) {
+        let line = format!("sla_planner_adapter_leader{{}} {}.0\n", u8::from(keeps));
+        eventually(&line, SOON, async || {
+            let (_, metrics) = self.page("metrics").await?;
+            let (ready, why) = self.page("readyz").await?;
+            if metrics.contains(&line) && ready == 200 { Ok(()) } else { Err(why + &metrics) }
+        })
+        .await;
+    }
+
+    /// Stops the process where it stands, or lets it go on.
+    fn signal(&self, signal: &str) {
+        let config = self.config.display().to_string();
+        let is_it = |line: &[u8]| {
+            let line = String::from_utf8_lossy(line);
+            line.contains(&config) && !line.contains("guard")
+        };
+        let found: Vec<String> = std::fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| std::fs::read(path.join("cmdline")).is_ok_and(|line| is_it(&line)))
+            .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
+            .collect();
+        let [pid] = found.as_slice() else { panic!("{found:?}") };
+        // The standard library can only kill; a shell has `kill` built in.
+        let kill = format!("kill -{signal} {pid}");
+        let sent = Command::new("sh").args(["-c", &kill]).status().expect("a shell starts");
+        assert!(sent.success(), "{kill}: {sent}");
+    }
+}
+
+const KEEPS: &str = "the adapters are kept by this process";
+const WAITS: &str = "the adapters are kept by another process";
+
+/// A planner that keeps the adapters, and one of another graph that waits.
+async fn two(name: &str) -> (Namespace, User, Planner, Planner) {
+    let ns = namespace(name).await;
+    create_dgd(&ns, two_services()).await;
+    let user = ns.token([controller_rules(), planner_rules()].concat()).await;
+    let first = Planner::start(&ns, &user, "pod-1", DGD);
+    first.says(KEEPS).await;
+    has_adapter(&ns).await;
+    let second = Planner::start(&ns, &user, "pod-2", "alpaca");
+    second.says(WAITS).await;
+    (ns, user, first, second)
+}
+
+#[tokio::test]
+async fn one_of_two_processes_keeps_the_adapters_and_both_are_ready() {
+    let (ns, _user, mut first, mut second) = two("lease-run").await;
+    let holder = lease(&ns).await.holder_identity.expect("a holder");
+    assert!(holder.starts_with("pod-1_"), "{holder}");
+    first.is_ready_and_keeps(true).await;
+    second.is_ready_and_keeps(false).await;
+
+    let began = Instant::now();
+    let status = first.process.terminate(SOON);
+    let took = began.elapsed();
+    assert_eq!(status.code(), Some(0), "{}", first.process.stderr());
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    second.says(KEEPS).await;
+    let took = began.elapsed();
+    assert!(took < RUNS_OUT - EVERY, "at once: {took:?}");
+    second.is_ready_and_keeps(true).await;
+    let holder = lease(&ns).await.holder_identity.expect("a holder");
+    assert!(holder.starts_with("pod-2_"), "{holder}");
+    scale(&ns, 3).await;
+    dgd_asks_for(&ns, "Decode", 3).await;
+    assert_eq!(second.process.stderr().matches(WAITS).count(), 1, "told once");
+
+    second.process.terminate(SOON);
+    assert_eq!(lease(&ns).await.holder_identity.as_deref(), Some(""));
+}
+
+#[tokio::test]
+async fn a_process_that_was_killed_is_followed_when_its_lease_has_run_out() {
+    let (ns, user, mut first, second) = two("lease-sigkill").await;
+    let killed = Instant::now();
+    first.process.kill();
+    // One of the same pod is another holder.
+    let again = Planner::start(&ns, &user, "pod-1", DGD);
+    again.says(WAITS).await;
+    scale(&ns, 3).await;
+    eventually("one to keep them", SOON, async || {
+        let said = [&second, &again].map(|planner| planner.process.stderr().contains(KEEPS));
+        if said == [false, false] { Err("none") } else { Ok(()) }
+    })
+    .await;
+    let took = killed.elapsed();
+    assert!(took >= RUNS_OUT - EVERY * 2, "{took:?}");
+    dgd_asks_for(&ns, "Decode", 3).await;
+}
+
+#[tokio::test]
+async fn a_process_that_stood_still_while_another_took_over_writes_nothing_when_it_goes_on() {
+    let (ns, _user, first, second) = two("lease-still").await;
+    first.signal("STOP");
+    scale(&ns, 6).await;
+    second.says(KEEPS).await;
+    dgd_asks_for(&ns, "Decode", 6).await;
+    // For the other one there is something to carry when it goes on, as far as it knows.
+    let written = |planner: &Planner| planner.process.stderr().matches("scaled Decode").count();
+    let before = written(&first);
+    first.signal("CONT");
+    first.says("lease lost").await;
+    first.says(WAITS).await;
+    scale(&ns, 7).await;
+    dgd_asks_for(&ns, "Decode", 7).await;
+    tokio::time::sleep(GIVES_UP).await;
+    assert_eq!((written(&first), written(&second)), (before, 2), "{}", first.process.stderr());
+}
+
+#[tokio::test]
+async fn without_the_right_to_the_lease_it_plans_on_and_says_which_rule_to_add() {
+    let ns = namespace("lease-noright").await;
+    create_dgd(&ns, two_services()).await;
+    let mut rules = [controller_rules(), planner_rules()].concat();
+    rules.retain(|rule| rule.resources.iter().flatten().all(|r| r != names::LEASE_PLURAL));
+    let user = ns.token(rules).await;
+    let mut planner = Planner::start(&ns, &user, "pod-1", DGD);
+    planner.says(r#"resources: [\"leases\"], verbs: [\"patch\"]"#).await;
+    planner.is_ready_and_keeps(false).await;
+    eventually("decisions", SOON, async || {
+        let decided = planner.process.stdout().lines().count();
+        if decided > 3 { Ok(()) } else { Err(decided.to_string()) }
+    })
+    .await;
+    assert_eq!(planner.process.ended(), None, "{}", planner.process.stderr());
+    let none = ns.kubectl(&["get", "dgdsa", "--output=name"]).await.success();
+    assert_eq!(none, "", "no adapter is kept");
+}
