@@ -83,6 +83,7 @@ impl Failure {
 impl Desk {
     async fn call(&self, seat: &Seat, request: hyper::Request<Incoming>) -> Reply {
         let began = clock::instant();
+        let _busy = seat.asks();
         if request.method() == Method::GET && request.uri().path() == "/healthz" {
             return reply(StatusCode::OK, "text/plain", "ok\n".into());
         }
@@ -145,7 +146,7 @@ impl Desk {
             );
             return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", text));
         }
-        let Limits { body: most, body_time, first: _ } = self.limits;
+        let Limits { body: most, body_time, first: _, connections: _ } = self.limits;
         let body = tokio::time::timeout(body_time, whole(seat, request.into_body(), most));
         let (body, _room) = body.await.unwrap_or_else(|_| {
             let text = format!("the body did not arrive within {} s\n", body_time.as_secs_f64());

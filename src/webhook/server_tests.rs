@@ -29,7 +29,8 @@ const NEVER: Duration = Duration::from_secs(600);
 const SOON: Duration = Duration::from_secs(60);
 
 /// Nothing ends by its time.
-const PATIENT: Limits = Limits { body: BODY_LIMIT, body_time: NEVER, first: NEVER };
+const PATIENT: Limits =
+    Limits { body: BODY_LIMIT, body_time: NEVER, first: NEVER, connections: 1024 };
 
 struct Running {
     address: std::net::SocketAddr,
@@ -345,6 +346,25 @@ async fn who_never_asks_takes_not_all_connections_and_goes_within_seconds() {
     tokio::time::timeout(SOON, all_are_closed).await.expect("closed");
     // Who has asked may keep connections in reserve.
     ask(&mut spare).await;
+}
+
+#[tokio::test]
+async fn where_all_connections_are_taken_who_holds_most_makes_room() {
+    let made = made();
+    let server = Running::start_with(&made, Limits { connections: 16, ..PATIENT }).await;
+    let mut full = Vec::new();
+    for i in 0..16 {
+        // Four of each; the handshake ends once the seat is taken.
+        full.push(server.connect_from(Ipv4Addr::new(127, 0, 0, 2 + i / 4), &made.ca).await);
+    }
+    let other = Ipv4Addr::new(127, 0, 0, 9);
+    assert_eq!(server.ask_from(other, &made.ca).await.status().as_u16(), 200);
+    let closed = tokio::time::timeout(SOON, full[0].read(&mut [0])).await;
+    assert_eq!(closed.expect("the stalest of them is closed").unwrap_or(0), 0);
+    for stream in &mut full[1..] {
+        let read = tokio::time::timeout(Duration::from_millis(5), stream.read(&mut [0])).await;
+        assert!(read.is_err(), "the others stay");
+    }
 }
 
 #[tokio::test]
