@@ -128,13 +128,6 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// The same server with other rules.
-    #[must_use]
-    pub fn with_rules(mut self, rules: Rules) -> Self {
-        self.options.rules = rules;
-        self
-    }
-
     /// Serves until `shutdown` completes; then takes no new connection and lets the requests on
     /// their way end. `told` hears of every call.
     pub async fn serve(
