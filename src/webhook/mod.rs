@@ -23,6 +23,7 @@ mod field;
 mod peers;
 mod request;
 mod rules;
+mod seldom;
 mod server;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the tests write files and look at the clock")]

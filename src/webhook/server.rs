@@ -10,12 +10,12 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::desk::{Counter, Desk};
 use super::peers::{IDLE, Peers, Seat, Seated};
 use super::rules::Rules;
+use super::seldom::Seldom;
 use super::tls::Serving;
 
 /// The longest body. etcd takes objects of up to 1.5 MiB and a review holds two of them; more can
@@ -32,9 +32,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often connections closed for want of room are told of, at most: who opens too many opens many
-/// more.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+/// Log lines of calls that were no reviews, in ten seconds: several causes at once can be told apart.
+const FAILURES_TOLD: u32 = 10;
 
 /// Time for a body to arrive. The API server sends it at once, with the head; what stalls lets go of
 /// its room after this.
@@ -137,16 +136,10 @@ impl Server {
     ) {
         let Self { listener, options: ServerOptions { rules, serving, limits } } = self;
         let acceptor = TlsAcceptor::from(serving.config());
-        let desk = Arc::new(Desk { rules, limits, told: Box::new(told) });
+        let failures = Seldom::new(FAILURES_TOLD);
+        let desk = Arc::new(Desk { rules, limits, told: Box::new(told), failures });
         let peers = Peers::new(limits);
-        let mut quiet_until = Instant::now();
-        let mut is_to_be_told = || {
-            let is = quiet_until <= Instant::now();
-            if is {
-                quiet_until = Instant::now() + TELL_EVERY;
-            }
-            is
-        };
+        let crowded = Seldom::new(1);
         let graceful = GracefulShutdown::new();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
@@ -165,15 +158,17 @@ impl Server {
             let seat = match peers.seat(peer) {
                 Ok(Seated { seat, instead_of }) => {
                     if let Some(other) = instead_of
-                        && is_to_be_told()
+                        && let Some(untold) = crowded.tell()
                     {
-                        tracing::warn!(%peer, %other, "too many connections, closing one of the other");
+                        let what = "too many connections, closing one of the other";
+                        tracing::warn!(%peer, %other, untold, "{what}");
                     }
                     Arc::new(seat)
                 }
                 Err(full) => {
-                    if is_to_be_told() {
-                        tracing::warn!(%peer, ?full, "too many connections, closing the newest");
+                    if let Some(untold) = crowded.tell() {
+                        let what = "too many connections, closing the newest";
+                        tracing::warn!(%peer, ?full, untold, "{what}");
                     }
                     continue;
                 }
