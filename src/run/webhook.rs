@@ -153,7 +153,7 @@ async fn start_with(
                 match source {
                     Source::Folder(folder) => {
                         registered.send_modify(|is| *is = true);
-                        folder.follow().await;
+                        folder.follow(|end| metrics.set_webhook_certificate_end(end)).await;
                     }
                     Source::Own(keeper) => {
                         let told = |kept: &crate::webhook::certs::Kept| {

@@ -527,10 +527,12 @@ async fn a_folder_is_read_anew_when_it_changes_and_half_a_change_does_no_harm() 
     assert!(error.starts_with("use tls.crt and tls.key of "), "{error}");
     assert!(serving.is_set());
     put("tls.key", &b.key);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let ends = Arc::clone(&told);
     let follower = tokio::spawn(
         Folder::new(folder.path().to_owned(), server.serving.clone())
             .every(Duration::from_millis(10))
-            .follow(),
+            .follow(move |end| ends.lock().unwrap().push(end)),
     );
     let try_b = async || client(&[&b.ca]).get(server.url("/healthz")).send().await.is_ok();
     let begin = clock::instant();
@@ -538,4 +540,7 @@ async fn a_folder_is_read_anew_when_it_changes_and_half_a_change_does_no_harm() 
         assert!(begin.elapsed() < SOON, "the new pair is not served");
     }
     follower.abort();
+    // Certificates end with a whole second.
+    let whole = Timestamp::from_millis(b.not_after.as_millis() / 1000 * 1000);
+    assert_eq!(told.lock().unwrap().first(), Some(&Some(whole)));
 }
