@@ -12,7 +12,9 @@ use crate::api::{DynamoGraphDeploymentScalingAdapter, names};
 use crate::controllers::clock;
 use crate::controllers::events::{Note, Publisher};
 use crate::controllers::inventory::DgdInventory;
-use crate::controllers::rivals::{Fights, Watch, claims, condition, conflict_of, stands};
+use crate::controllers::rivals::{
+    Fights, Watch, claims, condition, conflict_of, is_ours, stands, withdraw,
+};
 use crate::spec::{Config, DgdTarget, OnConflict};
 use crate::units::{Role, Timestamp};
 
@@ -30,6 +32,8 @@ pub(super) struct Rivals {
     refused: BTreeMap<String, (Timestamp, Option<String>)>,
     /// What did not work when it was last tried, so that it is said once.
     failing: BTreeSet<&'static str>,
+    /// The adapters of which no condition of ours is left that we could take away.
+    withdrawn: BTreeSet<String>,
 }
 
 impl Rivals {
@@ -43,6 +47,7 @@ impl Rivals {
             watch: Watch::new(config.intervals.adjustment),
             refused: BTreeMap::new(),
             failing: BTreeSet::new(),
+            withdrawn: BTreeSet::new(),
         }
     }
 
@@ -151,6 +156,34 @@ impl Rivals {
             self.refused.remove(name);
         }
         self.note("its condition", written.err());
+    }
+
+    /// Takes away what a planner that acted told by conditions: who only advises is in nobody's way, and
+    /// does not look who else writes. Once for each adapter, as another planner may act beside us and
+    /// tells it again.
+    pub(super) async fn withdraw(&mut self, found: &DgdInventory, services: &Services) {
+        for Adapter { role: _, name, object } in adapters(found, services) {
+            let Some(adapter) = object else { continue };
+            if self.withdrawn.contains(&name) {
+                continue;
+            }
+            if conflict_of(adapter).is_some() && is_ours(adapter) {
+                let at = (self.namespace.as_str(), name.as_str());
+                match withdraw(&self.kube, at, CALL_DEADLINE).await {
+                    Ok(()) => tracing::info!(adapter = name, "condition Conflict withdrawn"),
+                    Err(error) => {
+                        if self.failing.insert("a withdrawn condition") {
+                            tracing::warn!(%error, "condition Conflict is not withdrawn");
+                        }
+                        // What a Role refuses is refused at the next tick too.
+                        if !error.is_forbidden() {
+                            continue;
+                        }
+                    }
+                }
+            }
+            self.withdrawn.insert(name);
+        }
     }
 
     async fn say(&mut self, about: &ObjectReference, note: &Note) {

@@ -271,10 +271,13 @@ impl Planner {
         for role in self.config.pools.keys() {
             self.figures.set_conflict(*role, conflicts.get(role).map(Option::is_some));
         }
-        if let Ok(found) = &found
-            && self.config.mode == Mode::Act
-        {
-            self.rivals.tell(now, found, &services, &conflicts, &acted).await;
+        if let Ok(found) = &found {
+            match self.config.mode {
+                Mode::Act => {
+                    self.rivals.tell(now, found, &services, &conflicts, &acted).await;
+                }
+                Mode::Advise => self.rivals.withdraw(found, &services).await,
+            }
         }
         for note in &notes {
             tracing::error!(rule = note.rule.as_str(), "the referee objects: {}", note.detail);

@@ -17,7 +17,7 @@ use crate::controllers::client::{ClientOptions, connect};
 use crate::dashboard::{Health, Metrics};
 use crate::spec::{Certificate, StockIdentities, Webhook};
 use crate::webhook::certs::{Folder, Keeper, KeeperOptions, Plan};
-use crate::webhook::{Identities, Limits, Rules, Server, ServerOptions, Serving};
+use crate::webhook::{Identities, Limits, OwnName, Rules, Server, ServerOptions, Serving};
 
 /// What the webhooks need when they run alone.
 #[derive(Debug)]
@@ -35,8 +35,20 @@ pub struct WebhookSetup {
 /// within tens of them.
 const SETTLE: Duration = Duration::from_secs(60);
 
-/// Between two questions who we are, while the API server does not answer.
-const ASK_AGAIN: Duration = Duration::from_secs(3);
+/// How our own name is asked for.
+#[derive(Clone, Copy, Debug)]
+struct Naming {
+    /// Between two questions, while the API server does not answer.
+    again: Duration,
+    /// How long the webhooks wait for the answer before they are served without.
+    patience: Duration,
+}
+
+/// An API server that has just started refuses for some seconds what it allows then, and in that time
+/// our own adapter controller had better wait than be refused. Longer than that, a right is missing:
+/// the guard then refuses our own writes as those of anybody, and everything else is judged. Not to
+/// serve would have every change of a graph refused.
+const NAMING: Naming = Naming { again: Duration::from_secs(3), patience: Duration::from_secs(10) };
 
 /// How often the readiness follows from the certificate.
 const READY_EVERY: Duration = Duration::from_millis(200);
@@ -96,6 +108,17 @@ pub(super) async fn start(
     ready: Ready,
     stopped: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, RunError> {
+    start_with(webhook, kube, metrics, ready, stopped, NAMING).await
+}
+
+async fn start_with(
+    webhook: &Webhook,
+    kube: Client,
+    metrics: &Metrics,
+    ready: Ready,
+    stopped: watch::Receiver<bool>,
+    naming: Naming,
+) -> Result<JoinHandle<()>, RunError> {
     let Webhook {
         enabled: _,
         port,
@@ -108,15 +131,18 @@ pub(super) async fn start(
     } = webhook;
     let serving = Serving::default();
     let source = source_of(certificate, &kube, &serving).await?;
-    let identities = Identities { exact: allowed_users.clone(), stock: *stock_identities };
-    let mut rules = Rules {
-        identities,
+    let own = OwnName::default();
+    let rules = Rules {
+        identities: Identities {
+            exact: allowed_users.clone(),
+            stock: *stock_identities,
+            own: own.clone(),
+        },
         wording: *message,
         gpu_discovery: *gpu_discovery,
         dynamo_version: dynamo_version.clone(),
     };
-    let options =
-        ServerOptions { rules: rules.clone(), serving: serving.clone(), limits: Limits::default() };
+    let options = ServerOptions { rules, serving: serving.clone(), limits: Limits::default() };
     let listener = bind(*port, options).await?;
     let (port, metrics) = (*port, metrics.clone());
     let (registered, mut is_registered) = watch::channel(false);
@@ -127,7 +153,7 @@ pub(super) async fn start(
                 match source {
                     Source::Folder(folder) => {
                         registered.send_modify(|is| *is = true);
-                        folder.follow().await;
+                        folder.follow(|end| metrics.set_webhook_certificate_end(end)).await;
                     }
                     Source::Own(keeper) => {
                         let told = |kept: &crate::webhook::certs::Kept| {
@@ -139,24 +165,31 @@ pub(super) async fn start(
                 }
             })
         };
-        let serve = async {
-            // Until both are known no request can be judged. The probe keeps the pod out of its
+        let Naming { again, patience } = naming;
+        let mut named = tokio::spawn(async move {
+            if let Some(name) = whoami(&kube, again).await {
+                tracing::info!(name, "the name that our own writes carry");
+                own.learn(name);
+            }
+        });
+        let can_serve = async {
+            // Without a certificate no request can be judged. The probe keeps the pod out of its
             // Service until then; whoever calls all the same waits in the queue of the socket.
-            let own = whoami(&kube, ASK_AGAIN).await;
+            drop(tokio::time::timeout(patience, &mut named).await);
             while !serving.is_set() {
                 tokio::time::sleep(READY_EVERY).await;
             }
-            own
         };
-        let own = tokio::select! {
-            own = serve => own,
-            () = seen(stopped.clone()) => {
-                certificates.abort();
-                return;
-            }
+        let is_stopped = tokio::select! {
+            () = can_serve => false,
+            () = seen(stopped.clone()) => true,
         };
-        tracing::info!(port, own, "webhooks served");
-        rules.identities.exact.extend(own);
+        if is_stopped {
+            named.abort();
+            certificates.abort();
+            return;
+        }
+        tracing::info!(port, "webhooks served");
         let readiness = tokio::spawn(async move {
             let is_registered = is_registered.wait_for(|is| *is).await.is_ok();
             if is_registered {
@@ -167,7 +200,8 @@ pub(super) async fn start(
             let crate::webhook::Reviewed { path, operation, result, reason, took } = reviewed;
             metrics.webhook_review(path, operation, result, reason, *took);
         };
-        listener.with_rules(rules).serve(seen(stopped), told).await;
+        listener.serve(seen(stopped), told).await;
+        named.abort();
         readiness.abort();
         certificates.abort();
     }))
@@ -253,8 +287,9 @@ async fn whoami(kube: &Client, again: Duration) -> Option<String> {
             is_told = true;
             tracing::warn!(
                 error = why,
-                "who we are is not known yet, and no webhook is served until then; where it stays \
-                 refused, the rule {{apiGroups: [\"authentication.k8s.io\"], resources: \
+                "who we are is not known yet, and until then the replica guard refuses what this \
+                 process writes, unless `webhook.allowed_users` names it; where it stays refused, \
+                 the rule {{apiGroups: [\"authentication.k8s.io\"], resources: \
                  [\"selfsubjectreviews\"], verbs: [\"create\"]}} is missing, which \
                  system:basic-user grants by default"
             );
@@ -264,99 +299,5 @@ async fn whoami(kube: &Client, again: Duration) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::VecDeque;
-    use std::io::Write;
-    use std::sync::{Arc, Mutex, PoisonError};
-
-    use axum::Router;
-    use axum::http::StatusCode;
-    use axum::http::header::CONTENT_TYPE;
-    use axum::routing::post;
-    use serde_json::json;
-
-    use super::*;
-    use crate::controllers::client::client_of;
-    use crate::spec::{Defaults, load};
-
-    /// An API server that answers so many times with these codes, and then with a name.
-    async fn api_server(codes: &[u16]) -> (Client, Arc<Mutex<VecDeque<u16>>>) {
-        let left = Arc::new(Mutex::new(codes.iter().copied().collect::<VecDeque<_>>()));
-        let codes = Arc::clone(&left);
-        let answer = async move || {
-            let code = codes.lock().unwrap().pop_front();
-            let (code, body) = match code {
-                Some(code) => (
-                    code,
-                    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
-                           "message": "not now", "reason": "Forbidden"}),
-                ),
-                None => (
-                    201,
-                    json!({"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1",
-                           "status": {"userInfo": {"username": "ada"}}}),
-                ),
-            };
-            (
-                StatusCode::from_u16(code).unwrap(),
-                [(CONTENT_TYPE, "application/json")],
-                body.to_string(),
-            )
-        };
-        let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
-        let app = Router::new().route(path, post(answer));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        tokio::spawn(async { axum::serve(listener, app).await });
-        (client_of(kube::Config::new(url)).unwrap(), left)
-    }
-
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[tokio::test]
-    async fn a_refusal_is_no_answer_to_who_we_are_and_is_told_once() {
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
-        let _guard = tracing::subscriber::set_default(subscriber);
-        let (kube, left) = api_server(&[403, 401, 409, 429, 500]).await;
-        let own = whoami(&kube, Duration::from_millis(10)).await;
-        assert_eq!((own.as_deref(), left.lock().unwrap().len()), (Some("ada"), 0));
-        let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(said.matches("who we are is not known yet").count(), 1, "{said}");
-        assert!(said.contains("selfsubjectreviews"), "{said}");
-    }
-
-    #[tokio::test]
-    async fn an_api_server_without_the_question_is_asked_once() {
-        for code in [404, 405] {
-            let (kube, left) = api_server(&[code, 500]).await;
-            assert_eq!(whoami(&kube, Duration::from_millis(10)).await, None);
-            assert_eq!(left.lock().unwrap().len(), 1, "{code}");
-        }
-    }
-
-    #[test]
-    fn a_guard_that_nobody_passes_is_noticed() {
-        let webhook = |text: &str| {
-            load(&format!("webhook: {{{text}}}"), "f", &Defaults::default()).unwrap().webhook
-        };
-        assert!(nobody_passes(&webhook("enabled: true"), false));
-        assert!(!nobody_passes(&webhook("enabled: true"), true));
-        assert!(!nobody_passes(&webhook("allowed_users: [ada]"), false));
-        assert!(!nobody_passes(&webhook("stock_identities: suffix"), false));
-    }
-}
+#[expect(clippy::disallowed_methods, reason = "the tests write files and look at the clock")]
+mod tests;

@@ -16,6 +16,7 @@ use super::field::{cut, shown};
 use super::peers::{Room, Seat};
 use super::request::Request;
 use super::rules::{DOORS, Door, Rules, answer};
+use super::seldom::Seldom;
 use super::server::{Limits, Reviewed};
 
 /// When to come back where there was no room, in whole seconds. The API server does, by itself, as
@@ -32,6 +33,8 @@ pub(super) struct Desk {
     pub(super) rules: Rules,
     pub(super) limits: Limits,
     pub(super) told: Box<dyn Fn(&Reviewed) + Send + Sync>,
+    /// The log of calls that were no reviews: anybody can make them. The metrics count all.
+    pub(super) failures: Seldom,
 }
 
 /// Where one connection hands its requests in.
@@ -83,6 +86,7 @@ impl Failure {
 impl Desk {
     async fn call(&self, seat: &Seat, request: hyper::Request<Incoming>) -> Reply {
         let began = clock::instant();
+        let _busy = seat.asks();
         if request.method() == Method::GET && request.uri().path() == "/healthz" {
             return reply(StatusCode::OK, "text/plain", "ok\n".into());
         }
@@ -117,7 +121,12 @@ impl Desk {
             Err(failure) => {
                 let Failure { status, reason, text } = &failure;
                 let (why, peer) = (text.trim_end(), seat.address());
-                tracing::warn!(path, %status, why, %peer, "no review");
+                match self.failures.tell() {
+                    Some(untold) => {
+                        tracing::warn!(path, %status, why, %peer, untold, "no review");
+                    }
+                    None => tracing::debug!(path, %status, why, %peer, "no review"),
+                }
                 ("none", "error", *reason, failure.into_reply())
             }
         };
@@ -145,7 +154,7 @@ impl Desk {
             );
             return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", text));
         }
-        let Limits { body: most, body_time, first: _ } = self.limits;
+        let Limits { body: most, body_time, first: _, connections: _ } = self.limits;
         let body = tokio::time::timeout(body_time, whole(seat, request.into_body(), most));
         let (body, _room) = body.await.unwrap_or_else(|_| {
             let text = format!("the body did not arrive within {} s\n", body_time.as_secs_f64());

@@ -23,6 +23,7 @@ mod field;
 mod peers;
 mod request;
 mod rules;
+mod seldom;
 mod server;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the tests write files and look at the clock")]
@@ -32,6 +33,6 @@ mod tree;
 
 pub use answer::{Answer, Denial, PatchStep};
 pub use request::{Operation, Request, RequestError};
-pub use rules::{DOORS, Door, Identities, Rules, Subject, answer};
+pub use rules::{DOORS, Door, Identities, OwnName, Rules, Subject, answer};
 pub use server::{BODY_LIMIT, Limits, Reviewed, Server, ServerOptions};
 pub use tls::{Pair, PairError, Serving};

@@ -1,21 +1,17 @@
 //! Who is connected, and what each of them holds: a peer can take neither all connections nor all
-//! the room for bodies, and one that never asked anything soon goes.
+//! the room for bodies, one that never asked anything soon goes, and where all connections are taken,
+//! who holds most of them makes room for who holds fewer.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::server::Limits;
-
-/// Connections at once. Each takes some tens of kilobytes and a file descriptor.
-const CONNECTIONS: usize = 1024;
-
-/// Connections of one address. An API server opens one for each request that it judges at the same
-/// time; by default it takes 200 changes at once, of whatever kind.
-const CONNECTIONS_OF_ONE: usize = 256;
 
 /// Bodies of the longest kind whose bytes may be held at once, those on their way and those being
 /// judged. What they become once read is bounded by itself, and by the threads that read them.
@@ -49,15 +45,38 @@ struct State {
     connections: usize,
     bytes: usize,
     peers: BTreeMap<IpAddr, Peer>,
+    /// The number of the next seat.
+    next: u64,
 }
 
 /// One address with a connection.
 #[derive(Debug, Default)]
 struct Peer {
-    connections: usize,
+    /// Its connections, by their number.
+    seats: BTreeMap<u64, Taken>,
     bytes: usize,
     /// It had a review answered.
     is_known: bool,
+}
+
+/// One connection, as the others see it.
+#[derive(Debug)]
+struct Taken {
+    /// When the last review on it was answered; when it was taken, before the first.
+    last: Instant,
+    /// A request is on its way or being judged.
+    is_busy: bool,
+    /// Tells it to make room.
+    make_room: Arc<Notify>,
+}
+
+/// What a newcomer got.
+#[derive(Debug)]
+pub(super) struct Seated {
+    /// Its place.
+    pub(super) seat: Seat,
+    /// Whose connection is closed for it.
+    pub(super) instead_of: Option<IpAddr>,
 }
 
 impl Peers {
@@ -66,27 +85,73 @@ impl Peers {
         Self { limits, state: Arc::default() }
     }
 
-    /// A place for a connection from this address.
-    pub(super) fn seat(&self, address: IpAddr) -> Result<Seat, Full> {
+    /// A place for a connection from this address. Where all are taken, the connection that was of no
+    /// use for longest is closed for it, of the address that holds most of them and more than this
+    /// one: never one with a request on its way.
+    pub(super) fn seat(&self, address: IpAddr) -> Result<Seated, Full> {
         // An address of IPv4 is the same one on a socket of both families.
         let address = address.to_canonical();
         let mut state = self.state();
-        if state.connections >= CONNECTIONS {
-            return Err(Full::Whole);
-        }
-        let peer = state.peers.entry(address).or_default();
-        if peer.connections >= CONNECTIONS_OF_ONE {
+        let held = state.held_by(address);
+        if held >= self.limits.of_one() {
             return Err(Full::Share);
         }
-        peer.connections += 1;
+        let instead_of = if state.connections < self.limits.connections {
+            None
+        } else {
+            let (other, number) = state.stalest_above(held).ok_or(Full::Whole)?;
+            if let Some(taken) = state.leave(other, number) {
+                taken.make_room.notify_one();
+            }
+            Some(other)
+        };
+        let (now, make_room) = (Instant::now(), Arc::new(Notify::new()));
+        let number = state.next;
+        state.next += 1;
         state.connections += 1;
+        let taken = Taken { last: now, is_busy: false, make_room: Arc::clone(&make_room) };
+        state.peers.entry(address).or_default().seats.insert(number, taken);
         drop(state);
-        let now = Instant::now();
-        Ok(Seat { peers: self.clone(), address, taken: now, asked: Mutex::new(now) })
+        let seat = Seat { peers: self.clone(), address, number, taken: now, make_room };
+        Ok(Seated { seat, instead_of })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn held_by(&self, address: IpAddr) -> usize {
+        self.peers.get(&address).map_or(0, |peer| peer.seats.len())
+    }
+
+    /// The idle connection that was of no use for longest, of the address that holds most, where that
+    /// is more than `held`. Of addresses that hold the same, one that never asked comes first.
+    fn stalest_above(&self, held: usize) -> Option<(IpAddr, u64)> {
+        let idle = |(address, peer): (&IpAddr, &Peer)| {
+            let idle = peer.seats.iter().filter(|(_, taken)| !taken.is_busy);
+            let (number, taken) = idle.min_by_key(|(number, taken)| (taken.last, **number))?;
+            let rank = (peer.seats.len(), !peer.is_known, Reverse(taken.last));
+            Some((rank, (*address, *number)))
+        };
+        let above = self.peers.iter().filter(|(_, peer)| peer.seats.len() > held);
+        above.filter_map(idle).max().map(|(_, found)| found)
+    }
+
+    /// Takes a seat away, where it is still there.
+    fn leave(&mut self, address: IpAddr, number: u64) -> Option<Taken> {
+        let peer = self.peers.get_mut(&address)?;
+        let taken = peer.seats.remove(&number)?;
+        if peer.seats.is_empty() {
+            self.peers.remove(&address);
+        }
+        self.connections = self.connections.saturating_sub(1);
+        Some(taken)
+    }
+
+    fn taken(&mut self, seat: &Seat) -> Option<&mut Taken> {
+        self.peers.get_mut(&seat.address)?.seats.get_mut(&seat.number)
     }
 }
 
@@ -95,9 +160,18 @@ impl Peers {
 pub(super) struct Seat {
     peers: Peers,
     address: IpAddr,
+    number: u64,
     taken: Instant,
-    /// When the last review on this connection was answered; `taken` before the first.
-    asked: Mutex<Instant>,
+    make_room: Arc<Notify>,
+}
+
+/// Why a connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// It was of no use for too long.
+    Silent,
+    /// Another address, which holds fewer, got its place.
+    MakesRoom,
 }
 
 impl Seat {
@@ -106,10 +180,25 @@ impl Seat {
         self.address
     }
 
+    /// A request has begun; until this is dropped, the connection is not closed for another one.
+    pub(super) fn asks(&self) -> Busy<'_> {
+        self.is_busy(true);
+        Busy { seat: self }
+    }
+
+    fn is_busy(&self, is_busy: bool) {
+        if let Some(taken) = self.peers.state().taken(self) {
+            taken.is_busy = is_busy;
+        }
+    }
+
     /// A review was answered.
     pub(super) fn answered(&self) {
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        if let Some(peer) = self.peers.state().peers.get_mut(&self.address) {
+        let mut state = self.peers.state();
+        if let Some(taken) = state.taken(self) {
+            taken.last = Instant::now();
+        }
+        if let Some(peer) = state.peers.get_mut(&self.address) {
             peer.is_known = true;
         }
     }
@@ -119,38 +208,46 @@ impl Seat {
         Room { seat: self, bytes: 0 }
     }
 
-    /// Completes when the connection has been of no use for too long. A peer that asks on one
-    /// connection may hold others in reserve.
-    pub(super) async fn stale(&self) {
+    /// Completes when the connection is to be closed: it has been of no use for too long, or makes room.
+    /// A peer that asks on one connection may hold others in reserve.
+    pub(super) async fn leave(&self) -> Leave {
         loop {
             let until = self.may_stay_until();
             if until <= Instant::now() {
-                return;
+                return Leave::Silent;
             }
-            tokio::time::sleep_until(until).await;
+            tokio::select! {
+                () = self.make_room.notified() => return Leave::MakesRoom,
+                () = tokio::time::sleep_until(until) => {}
+            }
         }
     }
 
     fn may_stay_until(&self) -> Instant {
-        let is_known = self.peers.state().peers.get(&self.address).is_some_and(|p| p.is_known);
-        if is_known {
-            *self.asked.lock().unwrap_or_else(PoisonError::into_inner) + IDLE
-        } else {
-            self.taken + self.peers.limits.first
+        let mut state = self.peers.state();
+        let is_known = state.peers.get(&self.address).is_some_and(|peer| peer.is_known);
+        match state.taken(self) {
+            Some(taken) if is_known => taken.last + IDLE,
+            Some(_) | None => self.taken + self.peers.limits.first,
         }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut state = self.peers.state();
-        state.connections = state.connections.saturating_sub(1);
-        if let Some(peer) = state.peers.get_mut(&self.address) {
-            peer.connections = peer.connections.saturating_sub(1);
-            if peer.connections == 0 {
-                state.peers.remove(&self.address);
-            }
-        }
+        drop(self.peers.state().leave(self.address, self.number));
+    }
+}
+
+/// A request of a connection is on its way or being judged.
+#[derive(Debug)]
+pub(super) struct Busy<'a> {
+    seat: &'a Seat,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.seat.is_busy(false);
     }
 }
 
@@ -168,6 +265,10 @@ impl Room<'_> {
         let mut state = self.seat.peers.state();
         if state.bytes + bytes > BODIES * most {
             return Err(Full::Whole);
+        }
+        // A connection that makes room for another one has none.
+        if state.taken(self.seat).is_none() {
+            return Err(Full::Share);
         }
         let Some(peer) = state.peers.get_mut(&self.seat.address) else { return Err(Full::Share) };
         if peer.bytes + bytes > BODIES_OF_ONE * most {
@@ -191,73 +292,4 @@ impl Drop for Room<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::webhook::server::BODY_LIMIT;
-
-    const BYTES_OF_ONE: usize = BODIES_OF_ONE * BODY_LIMIT;
-    const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
-
-    fn address(last: u8) -> IpAddr {
-        [10, 0, 0, last].into()
-    }
-
-    async fn is_stale(seat: &Seat) -> bool {
-        tokio::time::timeout(Duration::ZERO, seat.stale()).await.is_ok()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_address_cannot_take_all_connections_and_all_together_have_an_end() {
-        let peers = Peers::new(Limits::default());
-        let mut seats: Vec<Seat> =
-            (0..CONNECTIONS_OF_ONE).map(|_| peers.seat(ONE).unwrap()).collect();
-        assert_eq!(peers.seat(ONE).unwrap_err(), Full::Share);
-        let mapped = "::ffff:10.0.0.1".parse().unwrap();
-        assert_eq!(peers.seat(mapped).unwrap_err(), Full::Share, "the same address");
-        for last in 2..=4 {
-            seats.extend((0..CONNECTIONS_OF_ONE).map(|_| peers.seat(address(last)).unwrap()));
-        }
-        assert_eq!(peers.seat(address(5)).unwrap_err(), Full::Whole);
-        drop(seats.pop());
-        drop(peers.seat(address(5)).unwrap());
-        seats.clear();
-        assert!(peers.state().peers.is_empty() && peers.state().connections == 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_address_cannot_take_all_the_room() {
-        let peers = Peers::new(Limits::default());
-        let (one, other) = (peers.seat(ONE).unwrap(), peers.seat(address(2)).unwrap());
-        let third = peers.seat(address(3)).unwrap();
-        let (mut a, mut b, mut c) = (one.room(), other.room(), third.room());
-        a.grow(BYTES_OF_ONE).unwrap();
-        assert_eq!(a.grow(1), Err(Full::Share));
-        assert_eq!(one.room().grow(1), Err(Full::Share), "of all its connections together");
-        b.grow(BYTES_OF_ONE).unwrap();
-        assert_eq!(c.grow(1), Err(Full::Whole));
-        drop(a);
-        c.grow(1).unwrap();
-        drop((b, c));
-        assert_eq!(peers.state().bytes, 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_never_asked_goes_within_seconds_and_who_asks_may_be_silent_for_long() {
-        let limits = Limits::default();
-        let peers = Peers::new(limits);
-        let (first, spare) = (peers.seat(ONE).unwrap(), peers.seat(ONE).unwrap());
-        let stranger = peers.seat(address(2)).unwrap();
-        tokio::time::advance(limits.first - Duration::from_secs(1)).await;
-        assert!(!is_stale(&first).await && !is_stale(&stranger).await);
-        first.answered();
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(is_stale(&stranger).await);
-        assert!(!is_stale(&first).await && !is_stale(&spare).await);
-        // 91 seconds after the last review the API server has closed it by itself.
-        tokio::time::advance(Duration::from_secs(95)).await;
-        assert!(!is_stale(&first).await && !is_stale(&spare).await);
-        first.answered();
-        tokio::time::advance(IDLE - Duration::from_secs(95)).await;
-        assert!(!is_stale(&first).await && is_stale(&spare).await);
-    }
-}
+mod tests;

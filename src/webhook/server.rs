@@ -10,12 +10,12 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::desk::{Counter, Desk};
-use super::peers::{IDLE, Peers, Seat};
+use super::peers::{IDLE, Peers, Seat, Seated};
 use super::rules::Rules;
+use super::seldom::Seldom;
 use super::tls::Serving;
 
 /// The longest body. etcd takes objects of up to 1.5 MiB and a review holds two of them; more can
@@ -32,12 +32,15 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often refused connections are told of, at most: who opens too many opens many more.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+/// Log lines of calls that were no reviews, in ten seconds: several causes at once can be told apart.
+const FAILURES_TOLD: u32 = 10;
 
 /// Time for a body to arrive. The API server sends it at once, with the head; what stalls lets go of
 /// its room after this.
 const BODY_TIME: Duration = Duration::from_secs(2);
+
+/// Connections at once. Each takes some tens of kilobytes and a file descriptor.
+const CONNECTIONS: usize = 1024;
 
 /// Until the first review of a peer, handshake and all. An API server asks in the moment that it
 /// connects, and waits no longer than this for the answer.
@@ -63,11 +66,23 @@ pub struct Limits {
     pub body_time: Duration,
     /// How long a connection may last before the first review of its peer.
     pub first: Duration,
+    /// Connections at once, of all together; one address has a quarter of that.
+    pub connections: usize,
+}
+
+impl Limits {
+    /// Connections of one address. An API server opens one for each review that it waits for at the
+    /// same time: at most as many as it works on requests at once, which is 600 by default and of all
+    /// kinds together, where changes of Dynamo's objects are a few. Four addresses can take all
+    /// connections; whoever comes then is let in at the cost of the one that holds most.
+    pub(super) const fn of_one(&self) -> usize {
+        self.connections / 4
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { body: BODY_LIMIT, body_time: BODY_TIME, first: FIRST }
+        Self { body: BODY_LIMIT, body_time: BODY_TIME, first: FIRST, connections: CONNECTIONS }
     }
 }
 
@@ -112,13 +127,6 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// The same server with other rules.
-    #[must_use]
-    pub fn with_rules(mut self, rules: Rules) -> Self {
-        self.options.rules = rules;
-        self
-    }
-
     /// Serves until `shutdown` completes; then takes no new connection and lets the requests on
     /// their way end. `told` hears of every call.
     pub async fn serve(
@@ -128,9 +136,10 @@ impl Server {
     ) {
         let Self { listener, options: ServerOptions { rules, serving, limits } } = self;
         let acceptor = TlsAcceptor::from(serving.config());
-        let desk = Arc::new(Desk { rules, limits, told: Box::new(told) });
+        let failures = Seldom::new(FAILURES_TOLD);
+        let desk = Arc::new(Desk { rules, limits, told: Box::new(told), failures });
         let peers = Peers::new(limits);
-        let mut quiet_until = Instant::now();
+        let crowded = Seldom::new(1);
         let graceful = GracefulShutdown::new();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
@@ -147,11 +156,19 @@ impl Server {
                 }
             };
             let seat = match peers.seat(peer) {
-                Ok(seat) => Arc::new(seat),
+                Ok(Seated { seat, instead_of }) => {
+                    if let Some(other) = instead_of
+                        && let Some(untold) = crowded.tell()
+                    {
+                        let what = "too many connections, closing one of the other";
+                        tracing::warn!(%peer, %other, untold, "{what}");
+                    }
+                    Arc::new(seat)
+                }
                 Err(full) => {
-                    if quiet_until <= Instant::now() {
-                        tracing::warn!(%peer, ?full, "too many connections, closing the newest");
-                        quiet_until = Instant::now() + TELL_EVERY;
+                    if let Some(untold) = crowded.tell() {
+                        let what = "too many connections, closing the newest";
+                        tracing::warn!(%peer, ?full, untold, "{what}");
                     }
                     continue;
                 }
@@ -164,7 +181,7 @@ impl Server {
                 });
                 tokio::select! {
                     () = served => {}
-                    () = seat.stale() => tracing::debug!(%peer, "silent connection closed"),
+                    why = seat.leave() => tracing::debug!(%peer, ?why, "connection closed"),
                 }
             });
         }

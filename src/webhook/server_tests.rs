@@ -29,7 +29,8 @@ const NEVER: Duration = Duration::from_secs(600);
 const SOON: Duration = Duration::from_secs(60);
 
 /// Nothing ends by its time.
-const PATIENT: Limits = Limits { body: BODY_LIMIT, body_time: NEVER, first: NEVER };
+const PATIENT: Limits =
+    Limits { body: BODY_LIMIT, body_time: NEVER, first: NEVER, connections: 1024 };
 
 struct Running {
     address: std::net::SocketAddr,
@@ -348,6 +349,25 @@ async fn who_never_asks_takes_not_all_connections_and_goes_within_seconds() {
 }
 
 #[tokio::test]
+async fn where_all_connections_are_taken_who_holds_most_makes_room() {
+    let made = made();
+    let server = Running::start_with(&made, Limits { connections: 16, ..PATIENT }).await;
+    let mut full = Vec::new();
+    for i in 0..16 {
+        // Four of each; the handshake ends once the seat is taken.
+        full.push(server.connect_from(Ipv4Addr::new(127, 0, 0, 2 + i / 4), &made.ca).await);
+    }
+    let other = Ipv4Addr::new(127, 0, 0, 9);
+    assert_eq!(server.ask_from(other, &made.ca).await.status().as_u16(), 200);
+    let closed = tokio::time::timeout(SOON, full[0].read(&mut [0])).await;
+    assert_eq!(closed.expect("the stalest of them is closed").unwrap_or(0), 0);
+    for stream in &mut full[1..] {
+        let read = tokio::time::timeout(Duration::from_millis(5), stream.read(&mut [0])).await;
+        assert!(read.is_err(), "the others stay");
+    }
+}
+
+#[tokio::test]
 async fn silent_connections_do_not_hold_up_the_others() {
     let made = made();
     let server = Running::start(&made).await;
@@ -507,10 +527,12 @@ async fn a_folder_is_read_anew_when_it_changes_and_half_a_change_does_no_harm() 
     assert!(error.starts_with("use tls.crt and tls.key of "), "{error}");
     assert!(serving.is_set());
     put("tls.key", &b.key);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let ends = Arc::clone(&told);
     let follower = tokio::spawn(
         Folder::new(folder.path().to_owned(), server.serving.clone())
             .every(Duration::from_millis(10))
-            .follow(),
+            .follow(move |end| ends.lock().unwrap().push(end)),
     );
     let try_b = async || client(&[&b.ca]).get(server.url("/healthz")).send().await.is_ok();
     let begin = clock::instant();
@@ -518,4 +540,7 @@ async fn a_folder_is_read_anew_when_it_changes_and_half_a_change_does_no_harm() 
         assert!(begin.elapsed() < SOON, "the new pair is not served");
     }
     follower.abort();
+    // Certificates end with a whole second.
+    let whole = Timestamp::from_millis(b.not_after.as_millis() / 1000 * 1000);
+    assert_eq!(told.lock().unwrap().first(), Some(&Some(whole)));
 }

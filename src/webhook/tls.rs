@@ -11,6 +11,9 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use thiserror::Error;
 
+use super::certs::end::not_after;
+use crate::units::Timestamp;
+
 /// A certificate chain with its key, known to fit together.
 #[derive(Clone)]
 pub struct Pair(Arc<CertifiedKey>);
@@ -44,6 +47,12 @@ impl Pair {
         }
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| PairError::Key(e.to_string()))?;
         Ok(Self(Arc::new(CertifiedKey::from_der(chain, key, &provider())?)))
+    }
+
+    /// When its certificate ends; `None` where that cannot be read.
+    #[must_use]
+    pub fn not_after(&self) -> Option<Timestamp> {
+        not_after(self.0.cert.first()?)
     }
 }
 

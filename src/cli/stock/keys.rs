@@ -7,6 +7,22 @@ use serde_json::Value;
 use crate::cli::exit::CliError;
 
 /// A key that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    With(Key),
+    Without(Without),
+}
+
+/// A key without a counterpart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Without {
+    /// Its place in [`WITHOUT`].
+    place: usize,
+    /// Why it has none.
+    pub(super) why: &'static str,
+}
+
+/// A key with a counterpart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Key {
     Environment,
@@ -41,8 +57,6 @@ pub(super) enum Key {
     PrometheusParams,
     PrometheusTimeout,
     MetricsPort,
-    /// One without a counterpart, by its place in [`WITHOUT`].
-    Without(usize),
 }
 
 /// Keys with a counterpart, aliases included.
@@ -131,16 +145,15 @@ const WITHOUT: [(&str, &str); 34] = [
     ("scale_interval_seconds", OTHER_LOOP),
 ];
 
-impl Key {
+impl Known {
     /// The key of this name.
     pub(super) fn of(name: &str) -> Option<Self> {
-        let with = WITH.iter().find(|(known, _)| *known == name).map(|(_, key)| *key);
-        with.or_else(|| WITHOUT.iter().position(|(known, _)| *known == name).map(Self::Without))
-    }
-
-    /// Why it has no counterpart.
-    pub(super) fn no_counterpart(self) -> &'static str {
-        if let Self::Without(i) = self { WITHOUT[i].1 } else { "it is of no use here" }
+        let with = WITH.iter().find(|(known, _)| *known == name);
+        let without = || WITHOUT.iter().enumerate().find(|(_, (known, _))| *known == name);
+        with.map(|(_, key)| Self::With(*key)).or_else(|| {
+            let (place, &(_, why)) = without()?;
+            Some(Self::Without(Without { place, why }))
+        })
     }
 }
 

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::exit::CliError;
-use crate::spec::Secret;
-use keys::Key;
+use crate::spec::{Secret, json_schema};
+use keys::{Key, Known, Without};
 
 pub(super) use flags::Flags;
 
@@ -70,34 +70,20 @@ const MOST_COUNT: i64 = u32::MAX as i64;
 /// a configuration of ours, or none at all.
 pub(super) fn of_text(text: &str) -> Option<Vec<Said>> {
     let Ok(Value::Object(keys)) = serde_saphyr::from_str::<Value>(text) else { return None };
+    let schema = json_schema();
+    let is_ours = |key: &String| schema["properties"].get(key.as_str()).is_some();
+    let is_theirs = |key: &String| Known::of(key).is_some();
     // `mode` and `max_gpu_budget` are keys of both.
-    let shared = ["mode", "max_gpu_budget"];
-    let known = |key: &String| Key::of(key).is_some() && !shared.contains(&key.as_str());
-    let ours = |key: &String| OURS.contains(&key.as_str());
+    let only_ours = keys.keys().any(|key| is_ours(key) && !is_theirs(key));
+    let only_theirs = keys.keys().any(|key| is_theirs(key) && !is_ours(key));
     let stock_mode =
         keys.get("mode").and_then(Value::as_str).is_some_and(|mode| MODES.contains(&mode));
-    if keys.keys().any(ours) || !(keys.keys().any(known) || stock_mode) {
+    if only_ours || !(only_theirs || stock_mode) {
         return None;
     }
     let said = |(key, value): (String, Value)| Said { shown: key.clone(), key, value };
     Some(keys.into_iter().map(said).collect())
 }
-
-/// Keys that only our configurations have.
-const OURS: [&str; 12] = [
-    "on_conflict",
-    "webhook",
-    "metrics_port",
-    "sla",
-    "pools",
-    "intervals",
-    "forecast",
-    "prometheus",
-    "target",
-    "load",
-    "adapter_controller",
-    "record",
-];
 
 const MODES: [&str; 4] = ["disagg", "prefill", "decode", "agg"];
 
@@ -108,15 +94,22 @@ const MODES: [&str; 4] = ["disagg", "prefill", "decode", "agg"];
 /// A key that Dynamo's planner has not, a value that it does not take, and what would mean something
 /// else here; the first of them, by the name that its user wrote.
 pub(super) fn translate(said: &[Said], around: &Environment) -> Result<Translated, CliError> {
-    let mut all = BTreeMap::new();
+    let (mut all, mut rest) = (BTreeMap::new(), BTreeMap::new());
     for source in [&around.said[..], said] {
         let mut here: BTreeMap<Key, &Said> = BTreeMap::new();
         for one in source {
-            let key = Key::of(&one.key).ok_or_else(|| keys::unknown(&one.shown))?;
+            let known = Known::of(&one.key).ok_or_else(|| keys::unknown(&one.shown))?;
             // A key without a value is not set, as there.
             if one.value.is_null() {
                 continue;
             }
+            let key = match known {
+                Known::With(key) => key,
+                Known::Without(without) => {
+                    rest.insert(without, one);
+                    continue;
+                }
+            };
             if let Some(other) = here.insert(key, one) {
                 return Err(CliError::bad_input(format!(
                     "`{}` and `{}` are two names of one thing: give one of them",
@@ -133,7 +126,7 @@ pub(super) fn translate(said: &[Said], around: &Environment) -> Result<Translate
             all.remove(&Key::PrometheusTokenFile);
         }
     }
-    let mut out = Builder { all, config: Map::new(), token: None, notes: Vec::new() };
+    let mut out = Builder { all, rest, config: Map::new(), token: None, notes: Vec::new() };
     out.surroundings()?;
     let other_aim = out.promise()?;
     out.pools(around)?;
@@ -148,6 +141,8 @@ pub(super) fn translate(said: &[Said], around: &Environment) -> Result<Translate
 struct Builder<'a> {
     /// What is not dealt with yet.
     all: BTreeMap<Key, &'a Said>,
+    /// What has no counterpart.
+    rest: BTreeMap<Without, &'a Said>,
     config: Map<String, Value>,
     token: Option<Secret>,
     notes: Vec<String>,
@@ -401,12 +396,10 @@ impl Builder<'_> {
 
     /// What was said and has no counterpart.
     fn name_the_rest(&mut self) {
-        for (key, said) in std::mem::take(&mut self.all) {
-            if said.value == Value::Bool(false) {
-                continue;
+        for (Without { why, .. }, said) in &self.rest {
+            if said.value != Value::Bool(false) {
+                self.notes.push(format!("{} has no counterpart: {why}", said.shown));
             }
-            let why = key.no_counterpart();
-            self.notes.push(format!("{} has no counterpart: {why}", said.shown));
         }
     }
 }

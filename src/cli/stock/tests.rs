@@ -175,6 +175,19 @@ fn a_configuration_of_ours_is_not_taken_for_theirs() {
 }
 
 #[test]
+fn every_key_of_ours_makes_a_file_ours_but_for_the_two_that_both_have() {
+    let schema = json_schema();
+    let shared: Vec<&str> = schema["properties"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .filter(|key| of_text(&format!("ttft_ms: 5\n{key}: 1")).is_some())
+        .map(String::as_str)
+        .collect();
+    assert_eq!(shared, ["max_gpu_budget", "mode"]);
+}
+
+#[test]
 fn what_cannot_be_is_refused_by_its_name() {
     for (text, says) in [
         ("environment: virtual", vec!["`environment`", "kubernetes", "`virtual`"]),

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::Client;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, Time};
 use kube::api::{Api, Patch, PatchParams};
-use serde_json::json;
+use kube::{Client, ResourceExt as _};
+use serde_json::{Value, json};
 
 use crate::api::{Condition, DynamoGraphDeploymentScalingAdapter, names};
 use crate::controllers::client::{Call, CallError, within};
@@ -26,7 +26,7 @@ pub fn conflict_of(adapter: &DynamoGraphDeploymentScalingAdapter) -> Option<&Con
 /// Where the call fails. The schema of NVIDIA's operator has no conditions here and refuses it.
 pub async fn condition(
     client: &Client,
-    (namespace, adapter): (&str, &str),
+    at: (&str, &str),
     present: Option<&Condition>,
     others: Option<&str>,
     deadline: Duration,
@@ -44,13 +44,88 @@ pub async fn condition(
         status: status.to_owned(),
         type_: names::CONDITION_CONFLICT.to_owned(),
     };
+    apply(client, at, &json!({"conditions": [condition]}), deadline).await
+}
+
+/// Whether the condition that an adapter has is one that [`condition`] has written.
+#[must_use]
+pub fn is_ours(adapter: &DynamoGraphDeploymentScalingAdapter) -> bool {
+    let ours = |entry: &ManagedFieldsEntry| {
+        entry.manager.as_deref() == Some(names::FIELD_MANAGER)
+            && entry.operation.as_deref() == Some("Apply")
+            && entry.subresource.as_deref() == Some("status")
+    };
+    let key = format!("k:{}", json!({"type": names::CONDITION_CONFLICT}));
+    let owns = |entry: &ManagedFieldsEntry| {
+        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+        fields.is_some_and(|fields| !fields["f:status"]["f:conditions"][&key].is_null())
+    };
+    adapter.managed_fields().iter().any(|entry| ours(entry) && owns(entry))
+}
+
+/// Takes the condition away that [`condition`] has written; what others wrote stays.
+///
+/// # Errors
+///
+/// Where the call fails.
+pub async fn withdraw(
+    client: &Client,
+    at: (&str, &str),
+    deadline: Duration,
+) -> Result<(), CallError> {
+    // What was applied before and is not applied any more is removed.
+    apply(client, at, &json!({}), deadline).await
+}
+
+async fn apply(
+    client: &Client,
+    (namespace, adapter): (&str, &str),
+    status: &Value,
+    deadline: Duration,
+) -> Result<(), CallError> {
     let body = json!({
         "apiVersion": names::API_VERSION, "kind": names::DGDSA_KIND,
-        "metadata": {"name": adapter},
-        "status": {"conditions": [condition]}
+        "metadata": {"name": adapter}, "status": status
     });
     let api: Api<DynamoGraphDeploymentScalingAdapter> = Api::namespaced(client.clone(), namespace);
     let call = Call::object("patch", names::GROUP, names::DGDSA_STATUS, namespace, adapter);
     let params = PatchParams::apply(names::FIELD_MANAGER).force();
     within(deadline, call, api.patch_status(adapter, &params, &Patch::Apply(&body))).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn adapter(entry: &Value) -> DynamoGraphDeploymentScalingAdapter {
+        serde_json::from_value(json!({
+            "apiVersion": names::API_VERSION, "kind": names::DGDSA_KIND,
+            "metadata": {"name": "a", "managedFields": [entry]},
+            "spec": {"replicas": 1, "dgdRef": {"name": "g", "serviceName": "s"}}
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_condition_is_ours_where_we_applied_it() {
+        // As an API server wrote it down.
+        let applied = json!({
+            "manager": "sla-planner", "operation": "Apply", "subresource": "status",
+            "fieldsType": "FieldsV1", "fieldsV1": {"f:status": {"f:conditions": {
+                "k:{\"type\":\"Conflict\"}": {".": {}, "f:type": {}, "f:status": {}}
+            }}}
+        });
+        assert!(is_ours(&adapter(&applied)));
+        for (field, value) in [
+            ("manager", json!("somebody")),
+            ("operation", json!("Update")),
+            ("subresource", Value::Null),
+            ("fieldsV1", json!({"f:status": {"f:replicas": {}}})),
+            ("fieldsV1", Value::Null),
+        ] {
+            let mut other = applied.clone();
+            other[field] = value;
+            assert!(!is_ours(&adapter(&other)), "{other}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! * [`last_to_scale`]: who set the replicas of an adapter last, by its `metadata.managedFields`.
 //! * [`Fights`]: what was written, what was found in its place, and who did it (a pure account).
 //! * [`Watch`]: all of it together, and what there is to say (pure as well).
-//! * [`condition`]: `Conflict` in the status of the adapter.
+//! * [`condition`]: `Conflict` in the status of the adapter, and [`withdraw`] by who does not act.
 //!
 //! One change by hand is no fight: it is written over with the next decision. Three of them by one
 //! manager within [`Fights::WINDOW`] are one, and an autoscaler that targets the adapter is one from
@@ -17,7 +17,7 @@ mod managers;
 mod watch;
 
 pub use self::claims::{Autoscaler, Claim, Claims, claims};
-pub use self::condition::{condition, conflict_of};
+pub use self::condition::{condition, conflict_of, is_ours, withdraw};
 pub use self::fights::{Change, Fights};
 pub use self::managers::{Scaler, last_to_scale};
 pub use self::watch::{Watch, stands};

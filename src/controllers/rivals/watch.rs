@@ -115,6 +115,9 @@ impl Watch {
         match others {
             Some(others) => {
                 let told = self.told.insert(name.to_owned(), others.to_owned());
+                // What the condition says, a process before this one has told.
+                let before = present.filter(|c| c.is_true()).map(|c| c.message.clone());
+                let told = told.or(before);
                 let message =
                     format!("{others} sets the replicas of this adapter too; {we} {stays}");
                 (told.as_deref() != Some(others))
@@ -234,6 +237,8 @@ mod tests {
         assert_eq!(new.look(at(2), "a", Some(&left)), None);
         let note = new.news("a", conflict_of(&left), None, "").unwrap();
         assert_eq!(note.message, "HorizontalPodAutoscaler h is gone; sla-planner writes it again");
+        assert_eq!(watch().news("a", conflict_of(&left), Some(HPA), ""), None, "told already");
+        assert!(watch().news("a", conflict_of(&left), Some("ScaledObject s"), "").is_some());
 
         let fight = format!("kubectl{TAKES_BACK}");
         let left = adapter(3, "kubectl", Some(&fight));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::units::Timestamp;
 use crate::webhook::tls::{Pair, PairError, Serving};
 
 /// Between two looks. A mounted Secret changes about a minute after its object; what is read is a
@@ -15,6 +16,8 @@ pub struct Folder {
     path: PathBuf,
     serving: Serving,
     known: Option<(Vec<u8>, Vec<u8>)>,
+    /// When the certificate that is served ends.
+    not_after: Option<Timestamp>,
     every: Duration,
 }
 
@@ -45,7 +48,7 @@ impl Folder {
     /// A folder whose pair is to be served.
     #[must_use]
     pub const fn new(path: PathBuf, serving: Serving) -> Self {
-        Self { path, serving, known: None, every: LOOK_EVERY }
+        Self { path, serving, known: None, not_after: None, every: LOOK_EVERY }
     }
 
     /// Looks more or less often.
@@ -75,15 +78,21 @@ impl Folder {
             folder: self.path.display().to_string(),
             source,
         })?;
+        self.not_after = pair.not_after();
         self.serving.set(pair);
         self.known = Some(found);
         Ok(true)
     }
 
-    /// Looks again and again, until dropped.
-    pub async fn follow(mut self) {
+    /// Looks again and again, until dropped. `told` hears, of every look that succeeded, when the
+    /// certificate that is served ends, where it says so.
+    pub async fn follow(mut self, told: impl Fn(Option<Timestamp>)) {
         loop {
-            match self.look().await {
+            let looked = self.look().await;
+            if looked.is_ok() {
+                told(self.not_after);
+            }
+            match looked {
                 Ok(true) => tracing::info!(folder = %self.path.display(), "certificate read"),
                 Ok(false) => {}
                 Err(error) => {

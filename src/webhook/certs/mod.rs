@@ -17,6 +17,7 @@
 //!
 //! Reading order: [`make`] the pair, [`decide`] what to do about a Secret, [`Keeper`] which does it.
 
+pub(super) mod end;
 mod folder;
 mod keeper;
 mod make;

@@ -15,7 +15,7 @@ use super::request::{Operation, Request};
 use crate::api::names;
 use crate::spec::Wording;
 
-pub use guard::Identities;
+pub use guard::{Identities, OwnName};
 
 /// What the rules depend on besides the request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

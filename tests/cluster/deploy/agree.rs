@@ -99,6 +99,13 @@ fn helm_and_kustomize_make_the_same_monitor() {
     let helm = helm_template("llm", &values).expect("a chart");
     assert_eq!(endpoints(&kustomize("overlays/planner-monitored")), endpoints(&helm));
     endpoints(&kustomize("overlays/cluster-monitored"));
+
+    values.push("webhook.enabled=true");
+    let both = helm_template("sla-planner", &values).expect("a chart");
+    let monitors = both.iter().filter(|object| object["kind"] == "PodMonitor").count();
+    assert_eq!(monitors, 2, "one of the planner, one of the webhooks");
+    let theirs = webhooks(kustomize("overlays/webhook-monitored"));
+    assert_eq!(endpoints(&theirs), endpoints(&webhooks(both)));
 }
 
 /// The objects of the webhooks, with what a release names in the whole cluster named as in the overlay.

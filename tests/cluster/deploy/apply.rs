@@ -131,6 +131,7 @@ async fn the_monitors_are_taken() {
     for objects in [
         monitor(kustomize("overlays/planner-monitored"), "llm"),
         monitor(kustomize("overlays/cluster-monitored"), "sla-planner"),
+        monitor(kustomize("overlays/webhook-monitored"), "sla-planner"),
         monitor(helm_template("llm", &values).expect("a chart"), "llm"),
     ] {
         ns.bench().apply_yaml(&text_of(&objects)).await;

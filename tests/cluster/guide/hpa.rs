@@ -43,9 +43,9 @@ async fn an_hpa_scales_the_frontend_by_cpu_up_and_down() {
     // Two cores on one pod of one core are three pods at 70 %.
     cpu.set(2.0);
     scene.has("Frontend", 3).await;
+    scene.keeps("decode", 1).await;
     cpu.set(0.2);
     scene.has("Frontend", 1).await;
-    scene.has("decode", 1).await;
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn an_hpa_scales_decode_by_ttft_up_and_down() {
 
     frontend.is_slow();
     scene.grows_to("decode", 3).await;
-    scene.has("Frontend", 1).await;
+    scene.keeps("Frontend", 1).await;
     let text = scene.says("kubectl describe hpa sglang-agg-decode-hpa -n default").await;
     let text = squeezed(&text);
     for line in [

@@ -82,7 +82,7 @@ async fn a_scaled_object_on_ttft_scales_decode_up_and_down() {
     frontend.is_slow();
     scene.has("decode", 2).await;
     row_is(&scene, "scaledobject", &[("ACTIVE", "True")]).await;
-    scene.has("Frontend", 1).await;
+    scene.keeps("Frontend", 1).await;
     frontend.is_fast();
     scene.has("decode", 1).await;
 }
@@ -101,14 +101,15 @@ async fn a_scaled_object_on_queue_depth_scales_decode_up_and_down() {
     row_is(&scene, "hpa", &hpa).await;
     frontend.has_queued(4);
     scene.has("decode", 1).await;
-    // With the ScaledObject its HPA goes; the replicas stay where they are.
+    // With the ScaledObject its HPA goes; the replicas stay where they are, whatever waits.
     scene.prints(&["delete", "scaledobject", "sglang-agg-decode-queue-scaler"]).await;
     eventually("the HPA to go", SOON, async || {
         let left = scene.says("kubectl get hpa -n default -o name").await;
         if left.is_empty() { Ok(()) } else { Err(left) }
     })
     .await;
-    scene.has("decode", 1).await;
+    frontend.has_queued(25);
+    scene.keeps("decode", 1).await;
 }
 
 #[tokio::test]
@@ -124,7 +125,7 @@ async fn a_scaled_object_takes_decode_to_zero_when_idle_and_back() {
     scene.has("decode", 2).await;
     frontend.has_queued(0);
     scene.has("decode", 0).await;
-    scene.has("Frontend", 1).await;
+    scene.keeps("Frontend", 1).await;
     frontend.has_queued(7);
     scene.has("decode", 1).await;
 }

@@ -46,7 +46,7 @@ async fn scaling_the_adapter_reaches_the_graph_and_its_pods() {
     let adapter = "dynamographdeploymentscalingadapter.nvidia.com/sglang-agg-decode scaled";
     assert_eq!(said.trim(), adapter);
     scene.has("decode", 3).await;
-    scene.has("Frontend", 1).await;
+    scene.keeps("Frontend", 1).await;
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn a_direct_patch_of_the_graph_is_blocked_with_the_words_of_the_guide() {
     assert!(refused.stderr.contains(&blocked(3)), "{}", refused.stderr);
     let who = format!("--as={}", scene.follower.name);
     is_blocked(&scene.ns.kubectl(&[&[who.as_str()], &PATCH[..]].concat()).await, 3);
-    scene.has("decode", 1).await;
+    scene.keeps("decode", 1).await;
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn kubectl_apply_and_edit_of_the_replicas_are_blocked_too() {
     let edited = bench.edit_as(&scene.follower, &args, editor).await;
     assert!(!edited.status.success(), "{}", edited.stdout);
     assert!(edited.stderr.contains(&blocked(5)), "{}", edited.stderr);
-    scene.has("decode", 1).await;
+    scene.keeps("decode", 1).await;
 
     // A manifest that leaves the replicas to the adapter is taken after each scaling.
     let mut silent = wanting(Value::Null);
@@ -94,5 +94,5 @@ async fn kubectl_apply_and_edit_of_the_replicas_are_blocked_too() {
     scene.says("kubectl scale dgdsa sglang-agg-decode --replicas=2").await;
     scene.has("decode", 2).await;
     scene.applies(&[silent]).await;
-    scene.has("decode", 2).await;
+    scene.keeps("decode", 2).await;
 }

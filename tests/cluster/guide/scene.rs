@@ -17,6 +17,9 @@ use crate::serving::{Controller, client_through, controller_rules, namespace_in}
 /// What takes some looks of an HPA, and pods, on a busy machine.
 pub(super) const SOON: Duration = Duration::from_secs(120);
 
+/// How long what stays is watched: eight looks of an HPA, and four ticks of the planner.
+const WATCHED: Duration = Duration::from_secs(8);
+
 /// The graph of the guide.
 pub(super) const GRAPH: &str = "sglang-agg";
 
@@ -163,6 +166,16 @@ impl Scene {
     pub(super) async fn grows_to(&self, service: &str, replicas: u32) {
         let what = format!("at least {replicas}");
         self.comes_to(service, &what, |all| all.iter().all(|count| *count >= replicas)).await;
+    }
+
+    /// Watches that adapter, graph and pods of a service have this many and keep them.
+    pub(super) async fn keeps(&self, service: &str, replicas: u32) {
+        let until = tokio::time::Instant::now() + WATCHED;
+        while tokio::time::Instant::now() < until {
+            let counts = self.counts(service).await.expect("counts");
+            assert_eq!(counts, [replicas; 3], "adapter, graph, pods of {service}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     async fn comes_to(&self, service: &str, what: &str, wanted: impl Fn([u32; 3]) -> bool) {

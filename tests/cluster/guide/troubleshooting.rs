@@ -68,7 +68,9 @@ async fn metrics_not_available_get_and_describe_hpa_say_so() {
     let bench = Bench::without_keda().await;
     let prometheus = &bench.autoscalers().await.prometheus;
     let scene = Scene::set(bench, "guide-unknown").await;
-    // Nothing of this graph is scraped.
+    // Nothing of this graph is scraped, and what was scaled by hand stays: unknown is not zero.
+    scene.says("kubectl scale dgdsa sglang-agg-decode -n default --replicas=2").await;
+    scene.has("decode", 2).await;
     scene.applies(&scene.example("hpa/decode-ttft.yaml", prometheus)).await;
     shows(
         &scene,
@@ -83,7 +85,7 @@ async fn metrics_not_available_get_and_describe_hpa_say_so() {
     .await;
     let table = Table::read(&scene.says("kubectl get hpa -n default").await);
     assert_eq!(table.rows[0][2], "<unknown>/500m");
-    scene.has("decode", 1).await;
+    scene.keeps("decode", 2).await;
 
     // Once it is scraped, all is well.
     let frontend = scene.frontend(prometheus).await;
@@ -111,6 +113,8 @@ async fn metrics_not_available_describe_scaledobject_and_its_hpa_say_so() {
     // A Prometheus that nobody runs.
     let server = &mut objects[0]["spec"]["triggers"][0]["metadata"]["serverAddress"];
     *server = "http://127.0.0.1:1".into();
+    scene.says("kubectl scale dgdsa sglang-agg-decode -n default --replicas=2").await;
+    scene.has("decode", 2).await;
     scene.applies(&objects).await;
     shows(
         &scene,
@@ -124,5 +128,5 @@ async fn metrics_not_available_describe_scaledobject_and_its_hpa_say_so() {
     let raw: Value = serde_json::from_str(&raw).expect("JSON");
     // KEDA serves all of them by one name.
     assert_eq!(raw["resources"][0]["name"], "externalmetrics", "{raw}");
-    scene.has("decode", 1).await;
+    scene.keeps("decode", 2).await;
 }

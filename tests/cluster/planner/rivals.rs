@@ -1,15 +1,24 @@
 //! Somebody else sets the replicas of our pools: an autoscaler, or a person.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Event;
+use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 use sla_planner::api::names;
+use sla_planner::units::{Replicas, Role};
 
 use super::scene::{HIGH, LOW, SOON, Scene, graph};
-use crate::bench::{Guarded, Namespace, eventually};
+use crate::bench::{Bench, Guarded, Namespace, eventually};
 use crate::serving::{adapters, events};
 
 const PREFILL: &str = "llama-vllmprefillworker";
 const DECODE: &str = "llama-vllmdecodeworker";
 const FRONTEND: &str = "llama-frontend";
+
+/// Signal to end, on a busy machine.
+const ENDS: Duration = Duration::from_secs(60);
 
 /// Ticks within which a planner that wrote at all would have written.
 const TICKS: usize = 6;
@@ -30,6 +39,24 @@ pub(super) async fn hpa(ns: &Namespace, name: &str, adapter: &str, (min, max): (
         }
     });
     ns.apply_yaml(&hpa.to_string()).await;
+}
+
+/// A ScaledObject on an adapter, of which KEDA makes an HPA that keeps this count.
+async fn scaled_object(scene: &Scene, name: &str, adapter: &str, count: u32) {
+    let object = json!({
+        "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
+        "metadata": {"name": name},
+        "spec": {
+            "scaleTargetRef": {
+                "apiVersion": names::API_VERSION, "kind": names::DGDSA_KIND, "name": adapter
+            },
+            "minReplicaCount": count, "maxReplicaCount": count, "pollingInterval": 1,
+            "triggers": [{"type": "prometheus", "metadata": {
+                "serverAddress": scene.prometheus.url(), "query": "vector(1)", "threshold": "10"
+            }}]
+        }
+    });
+    scene.ns.apply_yaml(&object.to_string()).await;
 }
 
 /// The condition `Conflict` of an adapter: its status and its message.
@@ -58,6 +85,15 @@ async fn says(scene: &Scene, adapter: &str, reason: &str, words: &str) {
         if events.iter().any(said) { Ok(()) } else { Err(format!("{events:?}")) }
     })
     .await;
+}
+
+/// How often an event was told, and how many events there are of this reason.
+async fn told(scene: &Scene, adapter: &str, reason: &str) -> (i32, usize) {
+    let params =
+        ListParams::default().fields(&format!("involvedObject.name={adapter},reason={reason}"));
+    let events: Api<Event> = scene.ns.api().await;
+    let found = events.list(&params).await.expect("events").items;
+    (found.iter().map(|event| event.count.unwrap_or(1)).sum(), found.len())
 }
 
 /// Waits for so many more decisions.
@@ -103,16 +139,103 @@ async fn an_hpa_on_a_pool_is_named_and_that_pool_is_left_to_it_until_it_goes() {
 }
 
 #[tokio::test]
+async fn a_scaled_object_of_keda_is_named_as_what_its_user_wrote_until_it_goes() {
+    Bench::get().await.autoscalers().await;
+    let scene = Scene::set("scaledobject", graph(true)).await;
+    let user = scene.user(Scene::rules()).await;
+    scaled_object(&scene, "decode-scaler", DECODE, 7).await;
+    scene.frontend.set_load(Some(HIGH));
+    let mut planner = scene.start(&user);
+    scene.asks("both scaled", |(prefill, decode)| prefill > 2 && decode == 7).await;
+    let words = "ScaledObject decode-scaler sets the replicas of this adapter too; sla-planner does \
+                 not write it until that has ended";
+    says(&scene, DECODE, names::EVENT_CONFLICT, words).await;
+    stands(&scene, &planner, DECODE, "True", "ScaledObject decode-scaler").await;
+    scene.frontend.set_load(Some(LOW));
+    scene.asks("prefill at its minimum", |(prefill, _)| prefill == 1).await;
+    let seen = scene.records().len();
+    ticks(&scene).await;
+    assert_eq!(scene.asked().await, (1, 7));
+    let records = scene.records();
+    let writes = records.iter().skip(seen).flat_map(|record| &record.writes);
+    let why: BTreeSet<_> = writes.map(|w| (w.path.clone(), w.error.clone())).collect();
+    let left = "ScaledObject decode-scaler sets the replicas too".to_owned();
+    assert_eq!(why, [(None, Some(left))].into(), "left alone, and said so");
+    // Its HPA is no second rival.
+    let events = events(&scene.ns, DECODE).await;
+    assert!(events.iter().all(|(_, text)| !text.contains("keda-hpa")), "{events:?}");
+    assert_eq!(conflict(&scene, PREFILL).await, None);
+
+    scene.ns.kubectl(&["delete", "scaledobject", "decode-scaler"]).await.success();
+    scene.asks("decode at its minimum", |asked| asked == (1, 1)).await;
+    says(&scene, DECODE, names::EVENT_CONFLICT_RESOLVED, "decode-scaler is gone").await;
+    stands(&scene, &planner, DECODE, "False", "nobody else").await;
+    assert_eq!(planner.ended(), None, "{}", planner.stderr());
+}
+
+#[tokio::test]
+async fn a_conflict_outlives_a_restart_untold_and_is_withdrawn_by_one_who_only_advises() {
+    let scene = Scene::set("restart", graph(true)).await;
+    let user = scene.user(Scene::rules()).await;
+    hpa(&scene.ns, "decode-hpa", DECODE, (7, 7)).await;
+    scene.frontend.set_load(Some(HIGH));
+    let mut planner = scene.start(&user);
+    scene.asks("both scaled", |(prefill, decode)| prefill > 2 && decode == 7).await;
+    says(&scene, DECODE, names::EVENT_CONFLICT, "HorizontalPodAutoscaler decode-hpa").await;
+    stands(&scene, &planner, DECODE, "True", "HorizontalPodAutoscaler decode-hpa").await;
+    assert_eq!(planner.terminate(ENDS).code(), Some(0), "{}", planner.stderr());
+
+    scene.frontend.set_load(Some(LOW));
+    let mut planner = scene.start(&user);
+    scene.asks("prefill at its minimum", |(prefill, _)| prefill == 1).await;
+    ticks(&scene).await;
+    assert_eq!(scene.asked().await, (1, 7));
+    assert_eq!(told(&scene, DECODE, names::EVENT_CONFLICT).await, (1, 1));
+    let said = planner.stderr();
+    let times = said.matches("sets the replicas of this adapter too").count();
+    assert_eq!(times, 1, "of both processes: {said}");
+    assert_eq!(planner.terminate(ENDS).code(), Some(0), "{said}");
+
+    let config = scene.config(&scene.prometheus.url(), "mode: advise");
+    let mut planner = scene.start_with(user.kubeconfig(), &config);
+    eventually("no condition", SOON, async || match conflict(&scene, DECODE).await {
+        None => Ok(()),
+        Some(found) => Err(format!("{found:?}; {}", planner.stderr())),
+    })
+    .await;
+    ticks(&scene).await;
+    assert_eq!(scene.asked().await, (1, 7));
+    // What else is in the status is there as it was, and nobody was told that the HPA had gone.
+    let adapter = adapters(&scene.ns).await.get(DECODE).await.expect("an adapter");
+    let status = adapter.status.expect("a status");
+    assert_eq!(status.replicas, Some(7));
+    assert!(status.selector.is_some() && status.last_scale_time.is_some(), "{status:?}");
+    assert_eq!(told(&scene, DECODE, names::EVENT_CONFLICT_RESOLVED).await, (0, 0));
+    assert_eq!(planner.ended(), None, "{}", planner.stderr());
+}
+
+#[tokio::test]
 async fn with_a_warning_only_it_goes_on_writing_beside_an_hpa() {
     let scene = Scene::set("hpawarn", graph(true)).await;
     let user = scene.user(Scene::rules()).await;
-    hpa(&scene.ns, "decode-hpa", DECODE, (1, 12)).await;
+    hpa(&scene.ns, "decode-hpa", DECODE, (11, 11)).await;
     scene.frontend.set_load(Some(HIGH));
     let more = "adapter_controller: true\non_conflict: warn";
     let config = scene.config(&scene.prometheus.url(), more);
     let _planner = scene.start_with(user.kubeconfig(), &config);
-    scene.asks("more engines", |(prefill, decode)| prefill > 2 && decode > 1).await;
+    scene.asks("both scaled", |(prefill, decode)| prefill > 2 && decode == 11).await;
     says(&scene, DECODE, names::EVENT_CONFLICT, "goes on writing it").await;
+    // The HPA takes decode to its eleven again and again, and the planner away from it.
+    eventually("both to write", SOON, async || {
+        let records = scene.records();
+        let from_eleven = records.iter().flat_map(|record| &record.writes).filter(|w| {
+            let of_hpa = w.write.role == Role::Decode && w.write.from == Replicas::new(11);
+            of_hpa && w.path.is_some() && w.error.is_none()
+        });
+        let count = from_eleven.count();
+        if count >= 3 { Ok(()) } else { Err(format!("{count} writes from eleven")) }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -155,6 +278,12 @@ async fn who_takes_three_writes_back_is_named_and_left_to_it() {
     ticks(&scene).await;
     assert_eq!(scene.asked().await, (1, 5), "it is left to it");
     stands(&scene, &planner, DECODE, "True", "kubectl ").await;
+    // A planner after this one goes on leaving it alone, and tells nobody what is known.
+    assert_eq!(planner.terminate(ENDS).code(), Some(0), "{}", planner.stderr());
+    let mut planner = scene.start(&user);
+    ticks(&scene).await;
+    assert_eq!(scene.asked().await, (1, 5), "it is still left to it");
+    assert_eq!(told(&scene, DECODE, names::EVENT_CONFLICT).await, (1, 1));
     // What else is in the status is there as it was.
     let adapter = adapters(&scene.ns).await.get(DECODE).await.expect("an adapter");
     let status = adapter.status.clone().expect("a status");

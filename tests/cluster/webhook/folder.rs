@@ -12,9 +12,10 @@ use super::scene::{Load, editor_rules, now, register, registration, until_asked}
 use crate::bench::{Namespace, eventually, free_port};
 use crate::serving::{SOON, create_dgd, namespace, two_services};
 
-/// What cert-manager would have made.
-fn made() -> Made {
-    make(&["127.0.0.1".to_owned()], Duration::from_secs(3600), now()).expect("a certificate")
+/// What cert-manager would have made, for so many hours.
+fn made(hours: u64) -> Made {
+    let validity = Duration::from_secs(3600 * hours);
+    make(&["127.0.0.1".to_owned()], validity, now()).expect("a certificate")
 }
 
 /// Puts a pair into the folder as the kubelet does: the files are links to those in a folder that is
@@ -68,7 +69,7 @@ async fn a_certificate_from_a_folder_is_replaced_while_it_is_served() {
     let editor = ns.token(editor_rules()).await;
     // It keeps nothing in the cluster, and needs no right there.
     let user = ns.token(vec![]).await;
-    let (first, second) = (made(), made());
+    let (first, second) = (made(1), made(2));
     let folder = ns.bench().dir().join(format!("{}-certificate", ns.name()));
     mount(&folder, "..1", &first);
     inject(&ns, &[&first]).await;
@@ -101,6 +102,13 @@ async fn a_certificate_from_a_folder_is_replaced_while_it_is_served() {
     };
     let (slowest, ()) = tokio::join!(load.run(&editor, &ns), replace);
     eprintln!("{} reviews in a change of certificates, slowest two {slowest:?}", load.asked());
+    // The metric follows with the look that took the second one.
+    let (_, page) = served.page("metrics").await.expect("metrics");
+    let end = "sla_planner_webhook_certificate_end_timestamp_seconds{} ";
+    let end = page.lines().find_map(|line| line.strip_prefix(end)).expect("the end");
+    let end: f64 = end.parse().expect("seconds");
+    let expected = (second.not_after.as_millis() / 1000) as f64;
+    assert!((end - expected).abs() < 0.5, "{end}, not {expected}");
     let said = served.process.stderr();
     assert!(!said.contains("not allowed") && !said.contains("not read"), "{said}");
 }

@@ -145,7 +145,7 @@ fn a_graph_that_is_going_is_left_alone_and_only_the_old_object_says_so() {
 #[test]
 fn only_exact_names_pass_and_nobody_without_a_name() {
     let identities =
-        Identities { exact: BTreeSet::from([OPERATOR.to_owned()]), stock: StockIdentities::None };
+        Identities { exact: BTreeSet::from([OPERATOR.to_owned()]), ..Identities::default() };
     let rules = Rules { identities, ..rules() };
     let passes = |user| judged_as(user, &rules, &alpha(), &replicas(3)) == Answer::pass();
     assert!(passes(Some(OPERATOR)));
@@ -170,6 +170,20 @@ fn only_exact_names_pass_and_nobody_without_a_name() {
 }
 
 #[test]
+fn our_own_name_passes_from_when_it_is_learnt_and_stays_what_it_is() {
+    let own = OwnName::default();
+    let rules =
+        Rules { identities: Identities { own: own.clone(), ..Identities::default() }, ..rules() };
+    let passes = |user| judged_as(user, &rules, &alpha(), &replicas(3)) == Answer::pass();
+    for user in [Some(OPERATOR), Some(""), None] {
+        assert!(!passes(user), "nobody is known yet: {user:?}");
+    }
+    own.learn(OPERATOR.to_owned());
+    own.learn(ADA.to_owned());
+    assert!(passes(Some(OPERATOR)) && !passes(Some(ADA)) && !passes(Some("")) && !passes(None));
+}
+
+#[test]
 fn the_stock_identities_are_those_of_dynamo_and_off_by_default() {
     let planner = "system:serviceaccount:any:planner-serviceaccount";
     let prefixed = "system:serviceaccount:any:my-planner-serviceaccount";
@@ -183,7 +197,7 @@ fn the_stock_identities_are_those_of_dynamo_and_off_by_default() {
         (StockIdentities::Name, vec![planner]),
         (StockIdentities::Suffix, vec![planner, prefixed, operator]),
     ] {
-        let identities = Identities { exact: BTreeSet::new(), stock };
+        let identities = Identities { stock, ..Identities::default() };
         for user in [planner, prefixed, operator, short, fake, five] {
             assert_eq!(identities.allow(Some(user)), allowed.contains(&user), "{stock:?} {user}");
         }
