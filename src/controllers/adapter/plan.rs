@@ -348,6 +348,20 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::api::{DynamoGraphDeployment, DynamoGraphDeploymentScalingAdapter};
+
+    /// The plan for objects that were read in `v1alpha1`.
+    fn plan(
+        dgd: &DynamoGraphDeployment,
+        adapters: &[&DynamoGraphDeploymentScalingAdapter],
+    ) -> Plan {
+        let adapters: Vec<Adapter> = adapters.iter().map(|a| Adapter::from((*a).clone())).collect();
+        super::plan(&dgd.clone().into(), &adapters.iter().collect::<Vec<_>>())
+    }
+
+    fn owner_of(dgd: &DynamoGraphDeployment) -> OwnerReference {
+        super::owner_of(&dgd.clone().into())
+    }
 
     fn dgd(services: Value) -> DynamoGraphDeployment {
         serde_json::from_value(json!({
@@ -483,6 +497,24 @@ mod tests {
         assert_eq!(plan.repair[0].owners.as_ref().unwrap(), &[owner_of(&dgd)]);
         assert_eq!(plan.repair[0].resource_version.as_deref(), Some("5"));
         assert_eq!(plan.sync[0].to.get(), 6);
+    }
+
+    #[test]
+    fn the_graph_owns_its_adapter_in_the_version_in_which_it_is_served() {
+        let graph: Graph = serde_json::from_value(json!({
+            "apiVersion": "nvidia.com/v1beta1", "kind": "DynamoGraphDeployment",
+            "metadata": {"name": "graph", "namespace": "serving", "uid": "dgd-1"},
+            "spec": {"components": [{"name": "Decode", "replicas": 3, "scalingAdapter": {}}]}
+        }))
+        .unwrap();
+        let made_before = Adapter::from(adapter("Decode", 3));
+        let plan = super::plan(&graph, &[&made_before]);
+        let [owner] = plan.repair[0].owners.as_deref().unwrap() else { panic!("{plan:?}") };
+        assert_eq!(
+            (owner.api_version.as_str(), owner.uid.as_str()),
+            ("nvidia.com/v1beta1", "dgd-1")
+        );
+        assert!(plan.create.is_empty() && plan.delete.is_empty() && plan.sync.is_empty());
     }
 
     #[test]

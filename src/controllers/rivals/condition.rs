@@ -7,9 +7,10 @@ use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
-use crate::api::{Condition, DynamoGraphDeploymentScalingAdapter, names};
+use crate::api::{Adapter, Condition, DynamoGraphDeploymentScalingAdapter, Version, names};
 use crate::controllers::client::{Call, CallError, within};
 use crate::controllers::clock::wall_clock;
+use crate::controllers::kinds::api_of;
 
 /// The condition `Conflict` that an adapter has now.
 #[must_use]
@@ -18,7 +19,7 @@ pub fn conflict_of(adapter: &DynamoGraphDeploymentScalingAdapter) -> Option<&Con
     conditions.iter().find(|c| c.type_ == names::CONDITION_CONFLICT)
 }
 
-/// Writes the condition: who else sets the replicas, or (`None`) that nobody does any more. It is
+/// Writes the condition of an adapter, in a version of it: who else sets the replicas, or (`None`) that nobody does any more. It is
 /// applied as a field of its own, so that the other writers of the status keep theirs.
 ///
 /// # Errors
@@ -26,6 +27,7 @@ pub fn conflict_of(adapter: &DynamoGraphDeploymentScalingAdapter) -> Option<&Con
 /// Where the call fails. The schema of NVIDIA's operator has no conditions here and refuses it.
 pub async fn condition(
     client: &Client,
+    version: Version,
     (namespace, adapter): (&str, &str),
     present: Option<&Condition>,
     others: Option<&str>,
@@ -45,11 +47,11 @@ pub async fn condition(
         type_: names::CONDITION_CONFLICT.to_owned(),
     };
     let body = json!({
-        "apiVersion": names::API_VERSION, "kind": names::DGDSA_KIND,
+        "apiVersion": version.api_version(), "kind": names::DGDSA_KIND,
         "metadata": {"name": adapter},
         "status": {"conditions": [condition]}
     });
-    let api: Api<DynamoGraphDeploymentScalingAdapter> = Api::namespaced(client.clone(), namespace);
+    let api: Api<Adapter> = api_of(client, Some(namespace), version);
     let call = Call::object("patch", names::GROUP, names::DGDSA_STATUS, namespace, adapter);
     let params = PatchParams::apply(names::FIELD_MANAGER).force();
     within(deadline, call, api.patch_status(adapter, &params, &Patch::Apply(&body))).await.map(drop)
