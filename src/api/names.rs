@@ -172,8 +172,8 @@ pub fn adapter_deleted_message(adapter: &str, service: &str) -> String {
 
 /// Message of [`EVENT_ADAPTER_DELETED`] for a service that is gone.
 #[must_use]
-pub fn orphan_deleted_message(adapter: &str, service: &str) -> String {
-    format!("Deleted orphaned scaling adapter {adapter} for removed service {service}")
+pub fn orphan_deleted_message(version: Version, adapter: &str, service: &str) -> String {
+    format!("Deleted orphaned scaling adapter {adapter} for removed {} {service}", version.part())
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ use super::names;
 /// Why an object cannot be read as one of its version.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Misfit {
+    /// The spec is missing, or something else than an object.
+    #[error("spec is no object")]
+    NoSpec,
     /// The components are something else than a list.
     #[error("spec.components is no list")]
     NoList,
@@ -57,10 +60,7 @@ pub enum Misfit {
 
 /// Brings a graph to the form of `v1alpha1`. Answers the names of its components in their order.
 pub(super) fn rewrite_graph(graph: &mut Value) -> Result<Vec<String>, Misfit> {
-    // What is no object here is told by the type.
-    let Some(spec) = graph.get_mut("spec").and_then(Value::as_object_mut) else {
-        return Ok(Vec::new());
-    };
+    let spec = graph.get_mut("spec").and_then(Value::as_object_mut).ok_or(Misfit::NoSpec)?;
     let has_services = spec.get("services").is_some_and(is_filled);
     let components = match spec.remove("components") {
         None | Some(Value::Null) if has_services => return Err(Misfit::Services),

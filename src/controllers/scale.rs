@@ -14,7 +14,7 @@ use thiserror::Error;
 use super::client::{Call, CallError, CallFailure, within};
 use super::kinds::Kinds;
 use super::replicas;
-use crate::api::{Adapter, Graph, Service, names};
+use crate::api::{Adapter, Graph, Service, Version, names};
 use crate::units::Replicas;
 
 /// Writes replicas.
@@ -198,8 +198,29 @@ impl ScaleWriter {
         from: Replicas,
         wanted: Replicas,
     ) -> Result<ScaleOutcome, ScaleError> {
-        let adapter = names::adapter_name(&target.dgd, &target.service);
         let version = self.kinds.served().await.dgdsa;
+        let written = self.write_scale_in(version, target, service, from, wanted).await;
+        if !matches!(written, Err(ScaleError::AdapterMissing { .. })) {
+            return written;
+        }
+        // No such adapter, or no such version of it any more.
+        match self.kinds.ask().await.map(|served| served.dgdsa) {
+            Some(other) if other != version => {
+                self.write_scale_in(other, target, service, from, wanted).await
+            }
+            Some(_) | None => written,
+        }
+    }
+
+    async fn write_scale_in(
+        &self,
+        version: Version,
+        target: &ScaleTarget,
+        service: &Service,
+        from: Replicas,
+        wanted: Replicas,
+    ) -> Result<ScaleOutcome, ScaleError> {
+        let adapter = names::adapter_name(&target.dgd, &target.service);
         let adapters: Api<Adapter> = self.kinds.api(version, &target.namespace);
         let missing = || ScaleError::AdapterMissing {
             service: target.service.clone(),

@@ -178,7 +178,7 @@ fn components_that_are_none_are_refused_with_the_name_of_the_graph() {
     for spec in [json!("x"), json!([]), json!(null), json!(7)] {
         let mut odd = object(&json!([]));
         odd["spec"] = spec;
-        misfit(odd);
+        assert_eq!(misfit(odd), "spec is no object");
     }
 }
 

@@ -271,7 +271,9 @@ impl Applier {
         }
         let message = match why {
             DeleteReason::Disabled => names::adapter_deleted_message(&adapter, &service),
-            DeleteReason::Orphan => names::orphan_deleted_message(&adapter, &service),
+            DeleteReason::Orphan => {
+                names::orphan_deleted_message(here.dgd.version(), &adapter, &service)
+            }
         };
         self.say(&here.reference(), &Note::normal(names::EVENT_ADAPTER_DELETED, message)).await;
         Ok(Some(Change::Deleted { adapter, service }))

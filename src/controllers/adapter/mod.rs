@@ -15,6 +15,7 @@
 mod apply;
 mod plan;
 mod told;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -26,7 +27,6 @@ use futures::{FutureExt, StreamExt, stream};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{self, Action, applier};
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
-use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource};
 use tokio::sync::Notify;
@@ -34,17 +34,15 @@ use tokio::sync::Notify;
 pub use self::apply::{AdapterError, Change};
 pub use self::plan::Remark;
 pub use self::told::Told;
+pub use self::watch::WATCH_PAUSE;
 
 use self::apply::Applier;
 use self::told::Teller;
-use super::client::{self, Call, CallError};
+use self::watch::{Pause, Watched, until_others};
+use super::client;
 use super::events::{Note, Publisher};
-use super::kinds::{ASK_AGAIN, Kinds, api_of};
+use super::kinds::{Kinds, api_of};
 use crate::api::{self, Graph, Served, names};
-
-/// Pause before a watch that ended with an error is begun again. Two watches of one process every two
-/// seconds are no load for an API server that comes back, and nobody waits long after an outage.
-pub const WATCH_PAUSE: Duration = Duration::from_secs(2);
 
 /// Pause before a graph is looked at again after somebody changed it in between: the cache hears of
 /// the change within this time as a rule.
@@ -114,11 +112,11 @@ pub async fn run(
         slow_requeue,
     };
     while shutdown.peek().is_none() {
-        let asked = async { (all.kinds.ask().await, all.kinds.served().await) };
-        let (answer, served) = tokio::select! {
-            asked = asked => asked,
+        let answer = tokio::select! {
+            answer = all.kinds.ask() => answer,
             () = shutdown.clone() => break,
         };
+        let served = answer.unwrap_or_else(|| all.kinds.last());
         all.work(served, answer.is_some(), shutdown.clone()).await;
     }
     tracing::debug!("adapter controller has ended");
@@ -218,23 +216,6 @@ impl All {
             namespace: self.namespace.clone(),
             teller: Arc::clone(&self.teller),
             doubt: Arc::clone(doubt),
-        }
-    }
-}
-
-/// Completes when other versions than these are served. It is asked from time to time, when a watch
-/// fails, and soon where these are no more than a guess.
-async fn until_others(kinds: Kinds, served: Served, mut is_sure: bool, doubt: Arc<Notify>) {
-    loop {
-        let pause = if is_sure { ASK_AGAIN } else { WATCH_PAUSE };
-        tokio::select! {
-            () = doubt.notified() => {}
-            () = tokio::time::sleep(pause) => {}
-        }
-        match kinds.ask().await {
-            Some(found) if found != served => return,
-            Some(_) => is_sure = true,
-            None => {}
         }
     }
 }
@@ -340,43 +321,6 @@ impl Context {
     }
 }
 
-/// One of the two watches, and what it says.
-struct Watched {
-    resource: &'static str,
-    namespace: Option<String>,
-    teller: Arc<Teller>,
-    /// Told when it fails: the version that it watches may be gone.
-    doubt: Arc<Notify>,
-}
-
-impl Watched {
-    fn hear<K>(&self, object: watcher::Result<K>) -> Option<K> {
-        let (verb, error) = match object {
-            Ok(object) => {
-                self.teller.watch_works(self.resource);
-                return Some(object);
-            }
-            Err(watcher::Error::InitialListFailed(error)) => ("list", error),
-            Err(watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error)) => {
-                ("watch", error)
-            }
-            // An event too old to continue from (410): the watch lists again, nothing is lost.
-            Err(watcher::Error::WatchError(status)) if status.code == 410 => return None,
-            Err(watcher::Error::WatchError(status)) => ("watch", kube::Error::Api(status)),
-            Err(error @ watcher::Error::NoResourceVersion) => {
-                let error = error.to_string();
-                self.teller.watch_fails(self.resource, "refused", error);
-                return None;
-            }
-        };
-        self.doubt.notify_one();
-        let call = Call::all(verb, names::GROUP, self.resource, self.namespace.as_deref());
-        let error = CallError::new(call, error);
-        self.teller.watch_fails(self.resource, error.label(), error.to_string());
-        None
-    }
-}
-
 /// Half of a cached object is who wrote which field of it; nobody reads that here.
 fn forget_managers(object: &mut impl Resource) {
     object.meta_mut().managed_fields = None;
@@ -390,20 +334,4 @@ fn dgd_of(adapter: &Adapter, served: Served) -> Option<ObjectRef<Dgd>> {
 
 fn key_of(namespace: Option<&str>, name: Option<&str>) -> String {
     format!("{}/{}", namespace.unwrap_or_default(), name.unwrap_or_default())
-}
-
-/// The same pause always. A backoff that grows is reset by kube at the first event, and a list that
-/// is refused begins with one: it would never grow.
-struct Pause;
-
-impl Iterator for Pause {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        Some(WATCH_PAUSE)
-    }
-}
-
-impl Backoff for Pause {
-    fn reset(&mut self) {}
 }
