@@ -9,7 +9,7 @@ use sla_planner::controllers::scale::{
 use sla_planner::observe::Role;
 use sla_planner::units::{Gpus, Replicas, Timestamp};
 
-use super::scene::{asks_for, counts, create, edit, graph, namespace, three_components};
+use super::scene::{asks_for, counts, create, edit, graph, namespace, patch, three_components};
 use crate::bench::{Namespace, eventually};
 use crate::operator_double::{OperatorDouble, PodTimes};
 use crate::serving::{CALL, Controller, DGD, SOON, client_through, planner_rules};
@@ -22,6 +22,10 @@ fn n(replicas: u32) -> Replicas {
 fn target(ns: &Namespace, service: &str) -> ScaleTarget {
     let (namespace, service) = (ns.name().to_owned(), service.to_owned());
     ScaleTarget { namespace, dgd: DGD.to_owned(), service }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(k8s_openapi::jiff::Timestamp::now().as_millisecond())
 }
 
 /// With the rights that the planner has anyway.
@@ -62,30 +66,34 @@ async fn a_decision_onto_a_graph_that_changes_all_the_time_is_overtaken_or_right
     let ns = namespace("overtaken").await;
     create(&ns, three_components()).await;
     let writer = ScaleWriter::new(kinds(&ns).await, CALL);
-    let turn = async {
-        for _ in 0..40 {
+    // The places change, or something else of the graph does, and by two at once.
+    let turn = async || {
+        loop {
             edit(&ns, |components| components.rotate_left(1)).await;
+            let at = now().as_millis().to_string();
+            patch(&ns, json!({"metadata": {"annotations": {"turned": at}}})).await;
         }
     };
     let write = async {
-        let mut overtaken = 0_u32;
-        for (from, to) in (1..30_u32).map(|i| (i, i + 1)) {
-            loop {
-                match writer.write(&target(&ns, "Prefill"), n(from), n(to)).await {
-                    Ok(ScaleOutcome::Wrote { .. }) => break,
-                    Ok(ScaleOutcome::Refused { why: Refusal::Overtaken }) => overtaken += 1,
-                    other => panic!("{other:?}"),
-                }
+        let (mut wrote, mut overtaken) = (0, 0);
+        while overtaken < 5 || wrote < 5 {
+            match writer.write(&target(&ns, "Prefill"), n(wrote + 1), n(wrote + 2)).await {
+                Ok(ScaleOutcome::Wrote { .. }) => wrote += 1,
+                Ok(ScaleOutcome::Refused { why: Refusal::Overtaken }) => overtaken += 1,
+                other => panic!("{other:?}"),
             }
         }
-        overtaken
+        wrote
     };
-    let (overtaken, ()) = tokio::join!(write, turn);
+    let wrote = tokio::select! {
+        wrote = tokio::time::timeout(SOON, write) => wrote.expect("writes that meet changes"),
+        () = turn() => unreachable!("it turns for ever"),
+        () = turn() => unreachable!("it turns for ever"),
+    };
     let mut left = counts(&graph(&ns).await);
     left.sort();
-    let expected = [("Decode", 2), ("Frontend", 1), ("Prefill", 30)];
+    let expected = [("Decode", 2), ("Frontend", 1), ("Prefill", u64::from(wrote) + 1)];
     assert_eq!(left, expected.map(|(name, count)| (name.to_owned(), Some(count))));
-    eprintln!("overtaken {overtaken} times");
 }
 
 #[tokio::test]
@@ -98,7 +106,6 @@ async fn the_inventory_reads_gpus_roles_and_the_model_of_components() {
     let client = ns.admin().await;
     let _operator =
         OperatorDouble::start_in(Version::V1beta1, client, ns.name(), DGD, PodTimes::default());
-    let now = || Timestamp::from_millis(k8s_openapi::jiff::Timestamp::now().as_millisecond());
     let options = InventoryOptions { call_deadline: CALL };
     let kinds = kinds(&ns).await;
     let found = eventually("all engines to be ready", SOON, async || {
