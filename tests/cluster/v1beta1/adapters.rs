@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Event;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use sla_planner::api::{DynamoGraphDeploymentScalingAdapter, names};
+use sla_planner::api::{DynamoGraphDeploymentScalingAdapter, Version, names};
 use sla_planner::controllers::adapter::Told;
 
 use super::scene::{
@@ -16,7 +16,6 @@ use super::scene::{
 use crate::bench::{Namespace, eventually};
 use crate::operator_double::{OperatorDouble, PodTimes};
 use crate::serving::{Controller, DGD, SOON, adapters, has_event, no_adapter, ready_pods};
-use sla_planner::api::Version;
 
 const DECODE: &str = "llama-decode";
 
@@ -137,7 +136,6 @@ async fn components_that_change_places_all_the_time_are_scaled_by_their_names() 
 #[tokio::test]
 async fn two_components_change_together() {
     let ns = namespace("together").await;
-    // The graph takes both or none: their sum is bounded.
     create(
         &ns,
         json!([adapted(worker("Decode", "decode", 2)), adapted(worker("Prefill", "prefill", 1))]),
@@ -267,9 +265,9 @@ async fn a_count_that_the_definitions_refuse_is_told_in_their_words() {
     scale(&ns, DECODE, 1).await;
     let told = eventually("the refusal to be told", SOON, async || {
         let heard = controller.heard();
-        let said = heard.iter().find_map(|told| match told {
-            Told::Failed { label, error, .. } => Some((*label, error.clone())),
-            _ => None,
+        let said = heard.iter().find_map(|told| {
+            let Told::Failed { label, error, .. } = told else { return None };
+            Some((*label, error.clone()))
         });
         said.ok_or_else(|| format!("{heard:?}"))
     })
@@ -291,9 +289,9 @@ async fn a_graph_that_cannot_be_read_is_told_by_its_name_and_hides_no_other() {
         .await;
     let why = eventually("the graph to be told", SOON, async || {
         let heard = controller.heard();
-        let said = heard.iter().find_map(|told| match told {
-            Told::Invalid { dgd, why } => Some((dgd.clone(), why.clone())),
-            _ => None,
+        let said = heard.iter().find_map(|told| {
+            let Told::Invalid { dgd, why } = told else { return None };
+            Some((dgd.clone(), why.clone()))
         });
         said.ok_or_else(|| format!("{heard:?}"))
     })

@@ -1,6 +1,7 @@
 //! The scale writer and the inventory with a list of components.
 
 use serde_json::json;
+use sla_planner::api::Version;
 use sla_planner::controllers::inventory::{self, DesiredSource, InventoryOptions, PodSource};
 use sla_planner::controllers::kinds::Kinds;
 use sla_planner::controllers::scale::{
@@ -13,7 +14,6 @@ use super::scene::{asks_for, counts, create, edit, graph, namespace, patch, thre
 use crate::bench::{Namespace, eventually};
 use crate::operator_double::{OperatorDouble, PodTimes};
 use crate::serving::{CALL, Controller, DGD, SOON, client_through, planner_rules};
-use sla_planner::api::Version;
 
 fn n(replicas: u32) -> Replicas {
     Replicas::new(replicas)
