@@ -4,8 +4,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::{Condition, dgd::count, schema};
+use super::{Condition, Version, dgd::count, schema};
 use crate::units::Replicas;
 
 /// The scale handle of one service of a serving graph.
@@ -72,6 +73,18 @@ pub struct DgdsaStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Option<Vec<Condition>>,
+}
+
+impl DgdRef {
+    /// How it is written in a version of the adapter.
+    #[must_use]
+    pub fn in_version(&self, version: Version) -> Value {
+        let Self { name, service_name } = self;
+        match version {
+            Version::V1alpha1 => json!({"name": name, "serviceName": service_name}),
+            Version::V1beta1 => json!({"name": name, "componentName": service_name}),
+        }
+    }
 }
 
 impl DgdsaSpec {

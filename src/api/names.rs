@@ -1,12 +1,18 @@
 //! Every name that leaves the process towards Kubernetes: groups, labels, annotations, event
 //! reasons, messages that others parse, and the rules by which names are made.
 
+use super::Version;
+
 /// API group of the three kinds.
 pub const GROUP: &str = "nvidia.com";
-/// Version of the three kinds that we speak.
+/// Version of the three kinds in `crds/`.
 pub const VERSION: &str = "v1alpha1";
-/// `apiVersion` of the three kinds.
+/// `apiVersion` of the three kinds in `crds/`.
 pub const API_VERSION: &str = "nvidia.com/v1alpha1";
+/// Version in which NVIDIA's operator stores a serving graph from 1.1 on.
+pub const VERSION_V1BETA1: &str = "v1beta1";
+/// `apiVersion` of [`VERSION_V1BETA1`].
+pub const API_VERSION_V1BETA1: &str = "nvidia.com/v1beta1";
 
 /// Kind of a serving graph.
 pub const DGD_KIND: &str = "DynamoGraphDeployment";
@@ -141,10 +147,10 @@ pub fn dynamo_namespace(namespace: &str, dgd: &str, global: bool) -> String {
     if global { "dynamo".to_owned() } else { format!("{namespace}-{dgd}") }
 }
 
-/// Message of [`EVENT_SCALED`].
+/// Message of [`EVENT_SCALED`]; each version of the graph has its own word for what is scaled.
 #[must_use]
-pub fn scaled_message(service: &str, from: u32, to: u32) -> String {
-    format!("Scaled service {service} from {from} to {to} replicas")
+pub fn scaled_message(version: Version, service: &str, from: u32, to: u32) -> String {
+    format!("Scaled {} {service} from {from} to {to} replicas", version.part())
 }
 
 /// Message of [`EVENT_UPDATE_FAILED`].
@@ -173,8 +179,8 @@ pub fn adapter_deleted_message(adapter: &str, service: &str) -> String {
 
 /// Message of [`EVENT_ADAPTER_DELETED`] for a service that is gone.
 #[must_use]
-pub fn orphan_deleted_message(adapter: &str, service: &str) -> String {
-    format!("Deleted orphaned scaling adapter {adapter} for removed service {service}")
+pub fn orphan_deleted_message(version: Version, adapter: &str, service: &str) -> String {
+    format!("Deleted orphaned scaling adapter {adapter} for removed {} {service}", version.part())
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! The edge towards Kubernetes: what we read there, and the few things that we write.
 //!
 //! * [`client`]: the connection, the deadline of every call, and what a refusal says.
+//! * [`kinds`]: in which versions our kinds are served, and objects read in them.
 //! * [`events`]: our own small publisher of Events.
 //! * [`adapter`]: the controller that keeps one scaling adapter for every service that wants one, and
 //!   carries its replicas to the graph.
 //! * [`scale`]: the scale writer, the only way by which a decision becomes replicas.
+//! * `replicas`: the one way in which either of the two writes a graph.
 //! * [`rivals`]: who else sets the replicas of our adapters.
 //! * [`rights`]: what RBAC lets us do, asked before it matters.
 //! * [`inventory`]: the replica inventory of one graph.
@@ -17,7 +19,9 @@ pub mod client;
 pub mod clock;
 pub mod events;
 pub mod inventory;
+pub mod kinds;
 pub mod lease;
+mod replicas;
 pub mod rights;
 pub mod rivals;
 pub mod scale;

@@ -8,18 +8,19 @@
 use std::time::Duration;
 
 use kube::api::{Api, Patch, PatchParams};
-use kube::{Client, ResourceExt};
 use serde_json::json;
 use thiserror::Error;
 
 use super::client::{Call, CallError, CallFailure, within};
-use crate::api::{DynamoGraphDeployment, DynamoGraphDeploymentScalingAdapter, Service, names};
+use super::kinds::Kinds;
+use super::replicas;
+use crate::api::{Adapter, Graph, Service, Version, names};
 use crate::units::Replicas;
 
 /// Writes replicas.
 #[derive(Clone)]
 pub struct ScaleWriter {
-    client: Client,
+    kinds: Kinds,
     deadline: Duration,
 }
 
@@ -156,8 +157,8 @@ impl ScaleError {
 impl ScaleWriter {
     /// A writer that gives each call `deadline`.
     #[must_use]
-    pub const fn new(client: Client, deadline: Duration) -> Self {
-        Self { client, deadline }
+    pub const fn new(kinds: Kinds, deadline: Duration) -> Self {
+        Self { kinds, deadline }
     }
 
     /// Asks for `wanted` replicas of a service that had `from` when that was decided; writes nothing
@@ -174,9 +175,7 @@ impl ScaleWriter {
         wanted: Replicas,
     ) -> Result<ScaleOutcome, ScaleError> {
         let ScaleTarget { namespace, dgd: name, service } = target;
-        let call = Call::object("get", names::GROUP, names::DGD_PLURAL, namespace, name);
-        let dgds: Api<DynamoGraphDeployment> = Api::namespaced(self.client.clone(), namespace);
-        let dgd = within(self.deadline, call, dgds.get(name)).await.map_err(ScaleError::ReadDgd)?;
+        let dgd: Graph = self.kinds.get(namespace, name).await.map_err(ScaleError::ReadDgd)?;
         if dgd.is_going() {
             let why = Refusal::DgdGoing { dgd: name.clone() };
             return Ok(ScaleOutcome::Refused { why });
@@ -188,7 +187,7 @@ impl ScaleWriter {
         if found.adapter_enabled() {
             self.write_scale(target, found, from, wanted).await
         } else {
-            self.write_dgd(&dgds, &dgd, target, found.replicas(), from, wanted).await
+            self.write_dgd(&dgd, target, found.replicas(), from, wanted).await
         }
     }
 
@@ -199,9 +198,30 @@ impl ScaleWriter {
         from: Replicas,
         wanted: Replicas,
     ) -> Result<ScaleOutcome, ScaleError> {
+        let version = self.kinds.served().await.dgdsa;
+        let written = self.write_scale_in(version, target, service, from, wanted).await;
+        if !matches!(written, Err(ScaleError::AdapterMissing { .. })) {
+            return written;
+        }
+        // No such adapter, or no such version of it any more.
+        match self.kinds.ask().await.map(|served| served.dgdsa) {
+            Some(other) if other != version => {
+                self.write_scale_in(other, target, service, from, wanted).await
+            }
+            Some(_) | None => written,
+        }
+    }
+
+    async fn write_scale_in(
+        &self,
+        version: Version,
+        target: &ScaleTarget,
+        service: &Service,
+        from: Replicas,
+        wanted: Replicas,
+    ) -> Result<ScaleOutcome, ScaleError> {
         let adapter = names::adapter_name(&target.dgd, &target.service);
-        let adapters: Api<DynamoGraphDeploymentScalingAdapter> =
-            Api::namespaced(self.client.clone(), &target.namespace);
+        let adapters: Api<Adapter> = self.kinds.api(version, &target.namespace);
         let missing = || ScaleError::AdapterMissing {
             service: target.service.clone(),
             adapter: adapter.clone(),
@@ -245,8 +265,7 @@ impl ScaleWriter {
 
     async fn write_dgd(
         &self,
-        dgds: &Api<DynamoGraphDeployment>,
-        dgd: &DynamoGraphDeployment,
+        dgd: &Graph,
         target: &ScaleTarget,
         present: Replicas,
         from: Replicas,
@@ -255,17 +274,11 @@ impl ScaleWriter {
         if let Some(settled) = settled(present, from, wanted) {
             return Ok(settled);
         }
-        // With the version that says that the service has no adapter: whoever enables one in between
+        // Onto the version that says that the service has no adapter: whoever enables one in between
         // is not overruled.
-        let patch = json!({
-            "metadata": {"resourceVersion": dgd.resource_version()},
-            "spec": {"services": {&target.service: {"replicas": wanted.get()}}}
-        });
-        let call =
-            Call::object("patch", names::GROUP, names::DGD_PLURAL, &target.namespace, &target.dgd);
-        let (params, patch) = (patch_params(), Patch::Merge(&patch));
-        match within(self.deadline, call, dgds.patch(&target.dgd, &params, &patch)).await {
-            Ok(_) => Ok(ScaleOutcome::Wrote { path: ScalePath::Dgd, from: present, to: wanted }),
+        let count = [(target.service.as_str(), wanted)];
+        match replicas::write(&self.kinds, dgd, &count, self.deadline).await {
+            Ok(()) => Ok(ScaleOutcome::Wrote { path: ScalePath::Dgd, from: present, to: wanted }),
             Err(error) => refused(error).map_err(ScaleError::WriteDgd),
         }
     }

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use kube::Client;
-
 use crate::api::DynamoGraphDeployment;
 use crate::controllers::inventory::{
     self, DesiredSource, DgdInventory, InventoryError, InventoryOptions, PodSource,
 };
+use crate::controllers::kinds::Kinds;
 use crate::observe::{Inventory, Missing, Observation, PoolInventory, Signal};
 use crate::prometheus::{Client as PrometheusClient, Observer, Question, Rules, Selector};
 use crate::spec::{Config, DgdTarget};
@@ -34,7 +33,7 @@ pub(super) struct Look {
 
 /// Looks at one deployment.
 pub(super) struct Looker {
-    kube: Client,
+    kinds: Kinds,
     prometheus: PrometheusClient,
     question: Question,
     rules: Rules,
@@ -45,11 +44,11 @@ pub(super) struct Looker {
 }
 
 impl Looker {
-    pub(super) fn new(config: &Config, kube: Client, prometheus: PrometheusClient) -> Self {
+    pub(super) fn new(config: &Config, kinds: Kinds, prometheus: PrometheusClient) -> Self {
         let question =
             Question { window: config.intervals.window, percentile: config.sla.percentile };
         let rules = Rules { fresh_for: config.intervals.max_metric_age, ..Rules::default() };
-        Self { kube, prometheus, question, rules, observer: None, told_model: None }
+        Self { kinds, prometheus, question, rules, observer: None, told_model: None }
     }
 
     pub(super) async fn look(
@@ -59,7 +58,7 @@ impl Looker {
         target: &DgdTarget,
     ) -> Look {
         let mut trouble = Vec::new();
-        let read = read_inventory(&self.kube, target, now, CALL_DEADLINE).await;
+        let read = read_inventory(&self.kinds, target, now, CALL_DEADLINE).await;
         let (inventory, services) = match &read {
             Ok(found) => {
                 self.learn_model(config, &found.dgd);
@@ -139,13 +138,13 @@ impl Looker {
 
 /// Reads the inventory of the target.
 pub(super) async fn read_inventory(
-    kube: &Client,
+    kinds: &Kinds,
     target: &DgdTarget,
     now: Timestamp,
     call_deadline: Duration,
 ) -> Result<DgdInventory, InventoryError> {
     let options = InventoryOptions { call_deadline };
-    inventory::read(kube, &target.namespace, &target.dgd, now, options).await
+    inventory::read(kinds, &target.namespace, &target.dgd, now, options).await
 }
 
 /// What is known less well than it could be.

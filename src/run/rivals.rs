@@ -8,7 +8,7 @@ use kube::{Client, Resource, ResourceExt};
 use super::CALL_DEADLINE;
 use super::act::Acted;
 use super::look::{Services, Trouble};
-use crate::api::{DynamoGraphDeploymentScalingAdapter, names};
+use crate::api::{self, names};
 use crate::controllers::clock;
 use crate::controllers::events::{Note, Publisher};
 use crate::controllers::inventory::DgdInventory;
@@ -74,7 +74,9 @@ impl Rivals {
             }
         }
         self.watch.list(&seen);
-        let look = |Adapter { role, name, object }| (role, self.watch.look(now, &name, object));
+        let look = |Adapter { role, name, object }| {
+            (role, self.watch.look(now, &name, object.map(|adapter| &**adapter)))
+        };
         adapters.into_iter().map(look).collect()
     }
 
@@ -107,7 +109,7 @@ impl Rivals {
                 }
             }
             let Some(adapter) = object else { continue };
-            let about = adapter.object_ref(&());
+            let about = adapter.object_ref(&adapter.version());
             if let Some((change, to)) = change.zip(to) {
                 let (who, we) = (change.who(), names::FIELD_MANAGER);
                 let message = format!("{who} had set {} replicas; {we} asks for {to}", change.to);
@@ -125,7 +127,7 @@ impl Rivals {
         &mut self,
         now: Timestamp,
         name: &str,
-        adapter: &DynamoGraphDeploymentScalingAdapter,
+        adapter: &api::Adapter,
         others: Option<&str>,
     ) {
         let present = conflict_of(adapter);
@@ -139,7 +141,7 @@ impl Rivals {
             } else {
                 tracing::info!(adapter = name, "{}", note.message);
             }
-            self.say(&adapter.object_ref(&()), &note).await;
+            self.say(&adapter.object_ref(&adapter.version()), &note).await;
         }
         // What a schema or a Role refuses is refused at the next tick too.
         let refused = self.refused.get(name).is_some_and(|(at, wanted)| {
@@ -149,7 +151,8 @@ impl Rivals {
             return;
         }
         let at = (self.namespace.as_str(), name);
-        let written = condition(&self.kube, at, present, others, CALL_DEADLINE).await;
+        let version = adapter.version();
+        let written = condition(&self.kube, version, at, present, others, CALL_DEADLINE).await;
         if written.is_err() {
             self.refused.insert(name.to_owned(), (now, others.map(str::to_owned)));
         } else {
@@ -169,7 +172,7 @@ impl Rivals {
             }
             if conflict_of(adapter).is_some() && is_ours(adapter) {
                 let at = (self.namespace.as_str(), name.as_str());
-                match withdraw(&self.kube, at, CALL_DEADLINE).await {
+                match withdraw(&self.kube, adapter.version(), at, CALL_DEADLINE).await {
                     Ok(()) => tracing::info!(adapter = name, "condition Conflict withdrawn"),
                     Err(error) => {
                         if self.failing.insert("a withdrawn condition") {
@@ -208,7 +211,7 @@ struct Adapter<'a> {
     role: Role,
     name: String,
     /// The object, where it could be read.
-    object: Option<&'a DynamoGraphDeploymentScalingAdapter>,
+    object: Option<&'a api::Adapter>,
 }
 
 /// The adapters of our pools.

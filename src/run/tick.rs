@@ -13,6 +13,7 @@ use crate::check::{self, PoolLimits};
 use crate::controllers::client::Call;
 use crate::controllers::clock;
 use crate::controllers::inventory::{self, DgdInventory, InventoryError};
+use crate::controllers::kinds::Kinds;
 use crate::controllers::rights;
 use crate::controllers::scale::ScaleWriter;
 use crate::dashboard::{DeploymentMetrics, ForecastFigures, Metrics};
@@ -41,6 +42,7 @@ pub(super) struct Planner {
     writer: ScaleWriter,
     rivals: Rivals,
     kube: Client,
+    kinds: Kinds,
     memory: Memory,
     metrics: Metrics,
     figures: DeploymentMetrics,
@@ -70,14 +72,16 @@ impl Planner {
             Recorder::new(run_id(clock::now()), env!("CARGO_PKG_VERSION"), name.as_str());
         let figures = metrics.deployment(name);
         figures.set_targets(Some(config.sla.ttft), Some(config.sla.itl));
+        let kinds = Kinds::new(kube.clone(), CALL_DEADLINE);
         Self {
-            looker: Looker::new(&config, kube.clone(), prometheus),
-            writer: ScaleWriter::new(kube.clone(), CALL_DEADLINE),
+            looker: Looker::new(&config, kinds.clone(), prometheus),
+            writer: ScaleWriter::new(kinds.clone(), CALL_DEADLINE),
             rivals: Rivals::new(&config, &target, kube.clone()),
             config,
             target,
             engines,
             kube,
+            kinds,
             memory: Memory::default(),
             metrics,
             figures,
@@ -122,7 +126,7 @@ impl Planner {
     /// no obstacle: the first look that succeeds asks then.
     pub(super) async fn may_start(&mut self) -> Result<(), RunError> {
         let now = clock::now();
-        let found = read_inventory(&self.kube, &self.target, now, CALL_DEADLINE).await;
+        let found = read_inventory(&self.kinds, &self.target, now, CALL_DEADLINE).await;
         match &found {
             Err(InventoryError::Dgd(error)) if error.is_not_found() => {
                 tracing::warn!(%error, "there is no such DGD yet");

@@ -89,6 +89,25 @@ impl Bench {
         started(&BENCH, External::PrometheusAdapter).await
     }
 
+    /// A cluster of its own for tests of other definitions of our kinds: every test of a cluster sees
+    /// the same ones. Only tests that need it start it, and its autoscalers never start.
+    ///
+    /// # Panics
+    /// When it does not start, in each test that asks.
+    pub(crate) async fn of_other_kinds() -> &'static Self {
+        static BENCH: OnceLock<Result<Bench, String>> = OnceLock::new();
+        started(&BENCH, External::Keda).await
+    }
+
+    /// A cluster for the one test in which the definitions of our kinds change.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub(crate) async fn of_changing_kinds() -> &'static Self {
+        static BENCH: OnceLock<Result<Bench, String>> = OnceLock::new();
+        started(&BENCH, External::Keda).await
+    }
+
     /// The autoscalers of this cluster and their Prometheus. The first call starts them and takes
     /// seconds; they end with the binary.
     pub(crate) async fn autoscalers(&'static self) -> &'static Autoscalers {

@@ -22,4 +22,5 @@ mod operator_double;
 mod planner;
 mod scale;
 mod serving;
+mod v1beta1;
 mod webhook;

@@ -8,7 +8,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
-use sla_planner::api::{DynamoGraphDeployment, ResourceItem, Service, names};
+use sla_planner::api::{Graph, ResourceItem, Service, Version, names};
 use tokio::task::JoinHandle;
 
 /// The operator's name in `metadata.managedFields`.
@@ -37,8 +37,19 @@ pub(crate) struct OperatorDouble {
 impl OperatorDouble {
     /// Begins to look after one graph, which need not be there yet.
     pub(crate) fn start(client: Client, namespace: &str, dgd: &str, times: PodTimes) -> Self {
+        Self::start_in(Version::V1alpha1, client, namespace, dgd, times)
+    }
+
+    /// [`Self::start`] for a graph of this version.
+    pub(crate) fn start_in(
+        version: Version,
+        client: Client,
+        namespace: &str,
+        dgd: &str,
+        times: PodTimes,
+    ) -> Self {
         let look = Look {
-            dgds: Api::namespaced(client.clone(), namespace),
+            dgds: Api::namespaced_with(client.clone(), namespace, &version),
             deployments: Api::namespaced(client, namespace),
             namespace: namespace.to_owned(),
             dgd: dgd.to_owned(),
@@ -62,7 +73,7 @@ impl Drop for OperatorDouble {
 }
 
 struct Look {
-    dgds: Api<DynamoGraphDeployment>,
+    dgds: Api<Graph>,
     deployments: Api<Deployment>,
     namespace: String,
     dgd: String,
@@ -104,12 +115,7 @@ impl Look {
         self.write_status(&dgd, &services).await
     }
 
-    fn build_deployment(
-        &self,
-        dgd: &DynamoGraphDeployment,
-        name: &str,
-        service: &Service,
-    ) -> Value {
+    fn build_deployment(&self, dgd: &Graph, name: &str, service: &Service) -> Value {
         let selector = names::selector_value(&self.dgd, name);
         let mut labels = BTreeMap::from([
             (names::LABEL_SELECTOR, selector.clone()),
@@ -146,7 +152,7 @@ impl Look {
                     OF_GRAPH: dgd.metadata.generation.unwrap_or_default().to_string()
                 },
                 "ownerReferences": [{
-                    "apiVersion": names::API_VERSION,
+                    "apiVersion": dgd.version().api_version(),
                     "kind": names::DGD_KIND,
                     "name": self.dgd,
                     "uid": dgd.uid(),
@@ -177,7 +183,7 @@ impl Look {
 
     async fn write_status(
         &self,
-        dgd: &DynamoGraphDeployment,
+        dgd: &Graph,
         services: &BTreeMap<String, Value>,
     ) -> kube::Result<()> {
         let told = dgd.status.clone().unwrap_or_default();
@@ -199,7 +205,7 @@ impl Look {
         };
         let patch = json!({"status": {
             "state": state,
-            "services": services,
+            (format!("{}s", dgd.version().part())): services,
             "conditions": [{
                 "type": names::CONDITION_READY,
                 "status": status,

@@ -15,3 +15,4 @@ mod rights;
 mod rivals;
 mod scene;
 mod surroundings;
+mod v1beta1;

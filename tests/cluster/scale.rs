@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use sla_planner::api::names;
 use sla_planner::controllers::inventory::{self, DesiredSource, InventoryOptions, PodSource};
+use sla_planner::controllers::kinds::Kinds;
 use sla_planner::controllers::scale::{
     Refusal, ScaleError, ScaleOutcome, ScalePath, ScaleTarget, ScaleWriter,
 };
@@ -25,7 +26,7 @@ async fn a_decision_is_written_to_the_adapter_where_there_is_one_and_to_the_grap
     let controller = Controller::start(&ns).await;
     controller.adapter(&ns, "llama-decode").await;
     let user = ns.token(planner_rules()).await;
-    let writer = ScaleWriter::new(client_through(&user, None).await, CALL);
+    let writer = writer(client_through(&user, None).await);
 
     let outcome = writer.write(&target(&ns, "Decode"), n(2), n(2)).await.expect("written");
     assert_eq!(outcome, ScaleOutcome::Unchanged { replicas: Replicas::new(2) });
@@ -49,7 +50,7 @@ async fn the_stock_rights_of_a_planner_are_enough_to_scale() {
     let mut rules = planner_rules();
     rules[1].verbs = vec!["patch".to_owned()];
     let user = ns.token(rules).await;
-    let writer = ScaleWriter::new(client_through(&user, None).await, CALL);
+    let writer = writer(client_through(&user, None).await);
 
     let outcome = writer.write(&target(&ns, "Decode"), n(2), n(5)).await.expect("written");
     assert_eq!(outcome, wrote(ScalePath::Scale, 2, 5));
@@ -62,7 +63,7 @@ async fn the_stock_rights_of_a_planner_are_enough_to_scale() {
 async fn a_missing_adapter_is_an_error_and_the_graph_is_not_patched_in_its_stead() {
     let ns = namespace("missing").await;
     create_dgd(&ns, two_services()).await;
-    let writer = ScaleWriter::new(ns.admin().await, CALL);
+    let writer = writer(ns.admin().await);
     let error = writer.write(&target(&ns, "Decode"), n(2), n(4)).await.expect_err("no adapter");
     assert!(
         matches!(&error, ScaleError::AdapterMissing { adapter, .. } if adapter == "llama-decode")
@@ -77,7 +78,7 @@ async fn a_writer_without_the_right_names_it_and_writes_nothing() {
     let controller = Controller::start(&ns).await;
     controller.adapter(&ns, "llama-decode").await;
     let user = ns.token(vec![rule("nvidia.com", &[names::DGD_PLURAL], &["get"])]).await;
-    let writer = ScaleWriter::new(client_through(&user, None).await, CALL);
+    let writer = writer(client_through(&user, None).await);
 
     for (service, from, resource) in [
         ("Decode", 2, "dynamographdeploymentscalingadapters/scale"),
@@ -123,7 +124,7 @@ async fn a_write_that_a_policy_denies_is_refused_with_the_policys_words() {
     });
     ns.bench().apply_yaml(&format!("{policy}\n---\n{binding}")).await;
 
-    let writer = ScaleWriter::new(ns.admin().await, CALL);
+    let writer = writer(ns.admin().await);
     let words = eventually("the policy to be in force", SOON, async || {
         match writer.write(&target(&ns, "Decode"), n(2), n(17)).await {
             Ok(ScaleOutcome::Refused { why: Refusal::Denied(words) }) => Ok(words),
@@ -157,8 +158,9 @@ async fn the_inventory_tells_ready_starting_draining_and_unschedulable_replicas_
 
     // 5 GPUs: two decode engines of 2 and the prefill one of 1; the third decode engine waits.
     let client = client_through(&ns.token(planner_rules()).await, None).await;
+    let kinds = Kinds::new(client, CALL);
     let read = async || {
-        inventory::read(&client, ns.name(), DGD, now(), InventoryOptions { call_deadline: CALL })
+        inventory::read(&kinds, ns.name(), DGD, now(), InventoryOptions { call_deadline: CALL })
             .await
     };
     let found = eventually("two of three decode engines", SOON, async || {
@@ -189,10 +191,10 @@ async fn the_inventory_tells_ready_starting_draining_and_unschedulable_replicas_
     let mut rules = planner_rules();
     rules
         .retain(|rule| rule.resources.as_ref().is_none_or(|all| !all.contains(&"pods".to_owned())));
-    let client = client_through(&ns.token(rules).await, None).await;
+    let kinds = Kinds::new(client_through(&ns.token(rules).await, None).await, CALL);
     let options = InventoryOptions { call_deadline: CALL };
     eventually("the same numbers without the right to see pods", SOON, async || {
-        let blind = inventory::read(&client, ns.name(), DGD, now(), options).await;
+        let blind = inventory::read(&kinds, ns.name(), DGD, now(), options).await;
         let blind = blind.map_err(|error| error.to_string())?;
         let PodSource::DgdStatus { why } = &blind.pods else { return Err("pods".to_owned()) };
         assert!(why.contains("list pods"), "{why}");
@@ -223,7 +225,7 @@ async fn a_count_that_somebody_else_changed_since_the_decision_is_not_overruled(
     let controller = Controller::start(&ns).await;
     controller.adapter(&ns, "llama-decode").await;
     let user = ns.token(planner_rules()).await;
-    let writer = ScaleWriter::new(client_through(&user, None).await, CALL);
+    let writer = writer(client_through(&user, None).await);
 
     // Both were decided from a count that is no longer there: 2 and 1 are.
     for (service, there) in [("Decode", 2), ("Prefill", 1)] {
@@ -253,6 +255,10 @@ async fn a_count_that_somebody_else_changed_since_the_decision_is_not_overruled(
         "{patched:?}"
     );
     dgd_asks_for(&ns, "Decode", 2).await;
+}
+
+fn writer(client: kube::Client) -> ScaleWriter {
+    ScaleWriter::new(Kinds::new(client, CALL), CALL)
 }
 
 fn n(replicas: u32) -> Replicas {

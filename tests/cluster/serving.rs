@@ -11,7 +11,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::ApiResource;
 use kube::{Client, CustomResourceExt};
 use serde_json::{Value, json};
-use sla_planner::api::{DynamoGraphDeployment, DynamoGraphDeploymentScalingAdapter, crds, names};
+use sla_planner::api::{DynamoGraphDeployment, DynamoGraphDeploymentScalingAdapter, names};
 use sla_planner::controllers::adapter::{self, AdapterOptions, Told};
 use sla_planner::controllers::client::{client_of, connect_by};
 use tokio::io::copy_bidirectional;
@@ -210,18 +210,17 @@ pub(crate) async fn namespace(name: &str) -> Namespace {
 
 /// A namespace of a cluster that knows our three kinds.
 pub(crate) async fn namespace_in(bench: &'static Bench, name: &str) -> Namespace {
-    let install = async || {
-        bench.apply_file(concat!(env!("CARGO_MANIFEST_DIR"), "/crds")).await;
-        let names: Vec<_> = crds()
-            .iter()
-            .map(|crd| format!("crd/{}", crd.metadata.name.as_deref().unwrap_or_default()))
-            .collect();
-        let mut args = vec!["wait", "--for=condition=Established", "--timeout=60s"];
-        args.extend(names.iter().map(String::as_str));
-        bench.kubectl(&args).await.success();
-    };
+    let install = async || install_kinds(bench, "crds").await;
     bench.prepared().get_or_init(install).await;
     bench.namespace(name).await
+}
+
+/// Defines kinds as the files of a folder of the repository say, and waits until they are served.
+pub(crate) async fn install_kinds(bench: &'static Bench, folder: &str) {
+    let folder = format!("{}/{folder}", env!("CARGO_MANIFEST_DIR"));
+    bench.apply_file(&folder).await;
+    let established = "--for=condition=Established";
+    bench.kubectl(&["wait", established, "--timeout=60s", "--filename", &folder]).await.success();
 }
 
 pub(crate) async fn create_dgd(ns: &Namespace, spec: Value) {

@@ -5,23 +5,26 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::{Client, Resource, ResourceExt};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
+};
+use kube::{Resource, ResourceExt};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use super::plan::{Create, Delete, DeleteReason, Plan, Repair, Status, Sync, owner_of};
-use crate::api::{
-    DgdRef, DgdsaSpec, DynamoGraphDeployment, DynamoGraphDeploymentScalingAdapter, names,
-};
+use crate::api::{Adapter, DgdRef, Graph, Served, Version, names};
 use crate::controllers::client::{Call, CallError, CallFailure, within};
 use crate::controllers::clock::wall_clock;
 use crate::controllers::events::{Note, Publisher};
+use crate::controllers::kinds::Kinds;
+use crate::controllers::replicas;
 use crate::units::Replicas;
 
 /// Why a graph or its adapters could not be brought to order.
@@ -143,20 +146,27 @@ impl Outcome {
 
 /// Sends what was planned.
 pub(super) struct Applier {
-    client: Client,
-    publisher: Publisher,
+    kinds: Kinds,
+    /// The versions in which everything is read and written.
+    served: Served,
+    publisher: Arc<Publisher>,
     deadline: Duration,
     /// Whether it was said that events are not taken: once is enough for a warning.
     events_fail: AtomicBool,
 }
 
 impl Applier {
-    pub(super) const fn new(client: Client, publisher: Publisher, deadline: Duration) -> Self {
-        Self { client, publisher, deadline, events_fail: AtomicBool::new(false) }
+    pub(super) const fn new(
+        kinds: Kinds,
+        served: Served,
+        publisher: Arc<Publisher>,
+        deadline: Duration,
+    ) -> Self {
+        Self { kinds, served, publisher, deadline, events_fail: AtomicBool::new(false) }
     }
 
     /// Does the plan for one graph.
-    pub(super) async fn apply(&self, dgd: &DynamoGraphDeployment, plan: Plan) -> Outcome {
+    pub(super) async fn apply(&self, dgd: &Graph, plan: Plan) -> Outcome {
         let Plan { create, repair, delete, sync, status, remarks: _ } = plan;
         let here =
             Here { dgd, namespace: dgd.namespace().unwrap_or_default(), name: dgd.name_any() };
@@ -205,16 +215,18 @@ impl Applier {
             return Ok(None);
         };
         let replicas = found.replicas();
-        let object = build_adapter(here, &adapter, &service, replicas);
+        let version = self.served.dgdsa;
+        let resource = ApiResource::erase::<Adapter>(&version);
+        let object = build_adapter(here, &resource, version, &adapter, &service, replicas);
         let params = PostParams { field_manager: manager(), ..PostParams::default() };
-        let api = self.adapters(here);
+        let client = self.kinds.client().clone();
+        let api: Api<DynamicObject> = Api::namespaced_with(client, &here.namespace, &resource);
         let call = adapter_call("create", here, &adapter);
         within(self.deadline, call, api.create(&params, &object))
             .await
             .map_err(AdapterError::Create)?;
         let message = names::adapter_created_message(&adapter, &service);
-        self.say(&here.dgd.object_ref(&()), &Note::normal(names::EVENT_ADAPTER_CREATED, message))
-            .await;
+        self.say(&here.reference(), &Note::normal(names::EVENT_ADAPTER_CREATED, message)).await;
         Ok(Some(Change::Created { adapter, service, replicas }))
     }
 
@@ -240,8 +252,7 @@ impl Applier {
             .await
             .map_err(AdapterError::Repair)?;
         let message = names::adapter_updated_message(&adapter, &service);
-        self.say(&here.dgd.object_ref(&()), &Note::normal(names::EVENT_ADAPTER_UPDATED, message))
-            .await;
+        self.say(&here.reference(), &Note::normal(names::EVENT_ADAPTER_UPDATED, message)).await;
         Ok(Some(Change::Adopted { adapter, service }))
     }
 
@@ -260,10 +271,11 @@ impl Applier {
         }
         let message = match why {
             DeleteReason::Disabled => names::adapter_deleted_message(&adapter, &service),
-            DeleteReason::Orphan => names::orphan_deleted_message(&adapter, &service),
+            DeleteReason::Orphan => {
+                names::orphan_deleted_message(here.dgd.version(), &adapter, &service)
+            }
         };
-        self.say(&here.dgd.object_ref(&()), &Note::normal(names::EVENT_ADAPTER_DELETED, message))
-            .await;
+        self.say(&here.reference(), &Note::normal(names::EVENT_ADAPTER_DELETED, message)).await;
         Ok(Some(Change::Deleted { adapter, service }))
     }
 
@@ -278,13 +290,12 @@ impl Applier {
         let mut steps = Vec::new();
         let mut objects = Vec::new();
         for step in sync {
-            let call = adapter_call("get", here, &step.adapter);
-            let api = self.adapters(here);
-            let adapter = match within(self.deadline, call, api.get(&step.adapter)).await {
-                Ok(adapter) => adapter,
-                Err(error) if error.is_not_found() => continue,
-                Err(error) => return Err(AdapterError::Read(error)),
-            };
+            let adapter: Adapter =
+                match self.kinds.get_in(self.served.dgdsa, &here.namespace, &step.adapter).await {
+                    Ok(adapter) => adapter,
+                    Err(error) if error.is_not_found() => continue,
+                    Err(error) => return Err(AdapterError::Read(error)),
+                };
             let Some(service) = dgd.service(&step.service) else { continue };
             let dgd_ref = &adapter.spec.dgd_ref;
             let (from, to) = (service.replicas(), adapter.spec.replicas());
@@ -295,23 +306,19 @@ impl Applier {
                 && to != from
             {
                 steps.push(Sync { from, to, ..step });
-                objects.push(adapter.object_ref(&()));
+                objects.push(adapter.object_ref(&adapter.version()));
             }
         }
         if steps.is_empty() {
             return Ok(steps);
         }
-        let patch = replicas_patch(dgd.resource_version().as_deref(), &steps);
-        let call =
-            Call::object("patch", names::GROUP, names::DGD_PLURAL, &here.namespace, &here.name);
-        let api: Api<DynamoGraphDeployment> = Api::namespaced(self.client.clone(), &here.namespace);
-        let (params, patch) = (patch_params(), Patch::Merge(&patch));
-        let patched = within(self.deadline, call, api.patch(&here.name, &params, &patch)).await;
-        match patched {
-            Ok(_) => {
+        let counts: Vec<(&str, Replicas)> =
+            steps.iter().map(|step| (step.service.as_str(), step.to)).collect();
+        match replicas::write(&self.kinds, &dgd, &counts, self.deadline).await {
+            Ok(()) => {
                 for (step, object) in steps.iter().zip(&objects) {
-                    let message =
-                        names::scaled_message(&step.service, step.from.get(), step.to.get());
+                    let (from, to) = (step.from.get(), step.to.get());
+                    let message = names::scaled_message(dgd.version(), &step.service, from, to);
                     self.say(object, &Note::normal(names::EVENT_SCALED, message)).await;
                 }
                 Ok(steps)
@@ -332,14 +339,10 @@ impl Applier {
     }
 
     /// The graph as it is now; none where it is gone, going, or another one of the same name.
-    async fn read_again(
-        &self,
-        here: &Here<'_>,
-    ) -> Result<Option<DynamoGraphDeployment>, AdapterError> {
-        let call =
-            Call::object("get", names::GROUP, names::DGD_PLURAL, &here.namespace, &here.name);
-        let api: Api<DynamoGraphDeployment> = Api::namespaced(self.client.clone(), &here.namespace);
-        match within(self.deadline, call, api.get(&here.name)).await {
+    async fn read_again(&self, here: &Here<'_>) -> Result<Option<Graph>, AdapterError> {
+        let read: Result<Graph, _> =
+            self.kinds.get_in(self.served.dgd, &here.namespace, &here.name).await;
+        match read {
             Ok(dgd) if dgd.is_going() || dgd.uid() != here.dgd.uid() => Ok(None),
             Ok(dgd) => Ok(Some(dgd)),
             Err(error) if error.is_not_found() => Ok(None),
@@ -383,30 +386,35 @@ impl Applier {
         }
     }
 
-    fn adapters(&self, here: &Here<'_>) -> Api<DynamoGraphDeploymentScalingAdapter> {
-        Api::namespaced(self.client.clone(), &here.namespace)
+    fn adapters(&self, here: &Here<'_>) -> Api<Adapter> {
+        self.kinds.api(self.served.dgdsa, &here.namespace)
     }
 }
 
 /// The graph that is worked on.
 struct Here<'a> {
-    dgd: &'a DynamoGraphDeployment,
+    dgd: &'a Graph,
     namespace: String,
     name: String,
 }
 
+impl Here<'_> {
+    fn reference(&self) -> ObjectReference {
+        self.dgd.object_ref(&self.dgd.version())
+    }
+}
+
+/// An adapter as it is made, in a version.
 fn build_adapter(
     here: &Here<'_>,
+    resource: &ApiResource,
+    version: Version,
     adapter: &str,
     service: &str,
     replicas: Replicas,
-) -> DynamoGraphDeploymentScalingAdapter {
-    let spec = DgdsaSpec {
-        replicas: i32::try_from(replicas.get()).unwrap_or(i32::MAX),
-        dgd_ref: DgdRef { name: here.name.clone(), service_name: service.to_owned() },
-    };
-    let mut object = DynamoGraphDeploymentScalingAdapter::new(adapter, spec);
-    object.metadata.namespace = Some(here.namespace.clone());
+) -> DynamicObject {
+    let target = DgdRef { name: here.name.clone(), service_name: service.to_owned() };
+    let mut object = DynamicObject::new(adapter, resource).within(&here.namespace);
     object.metadata.labels = Some(
         labels(here, service)
             .into_iter()
@@ -414,6 +422,8 @@ fn build_adapter(
             .collect(),
     );
     object.metadata.owner_references = Some(vec![owner_of(here.dgd)]);
+    object.data =
+        json!({"spec": {"replicas": replicas.get(), "dgdRef": target.in_version(version)}});
     object
 }
 
@@ -422,20 +432,6 @@ fn labels(here: &Here<'_>, service: &str) -> Map<String, Value> {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), Value::String(value.to_owned())))
         .collect()
-}
-
-/// The smallest patch that carries replicas: nothing else of the graph is named, so nothing else can
-/// be lost or owned by us.
-fn replicas_patch(resource_version: Option<&str>, steps: &[Sync]) -> Value {
-    let services: Map<String, Value> = steps
-        .iter()
-        .map(|step| (step.service.clone(), json!({"replicas": step.to.get()})))
-        .collect();
-    let mut patch = json!({"spec": {"services": services}});
-    if let Some(version) = resource_version {
-        patch["metadata"] = json!({"resourceVersion": version});
-    }
-    patch
 }
 
 fn adapter_call(verb: &'static str, here: &Here<'_>, adapter: &str) -> Call {
@@ -448,26 +444,4 @@ fn patch_params() -> PatchParams {
 
 fn manager() -> Option<String> {
     Some(names::FIELD_MANAGER.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_patch_of_a_graph_names_its_version_and_the_replicas_only() {
-        let step = |service: &str, to| Sync {
-            adapter: names::adapter_name("graph", service),
-            service: service.to_owned(),
-            from: Replicas::new(1),
-            to: Replicas::new(to),
-        };
-        assert_eq!(
-            replicas_patch(Some("77"), &[step("Prefill", 0), step("Decode", 4)]),
-            json!({
-                "metadata": {"resourceVersion": "77"},
-                "spec": {"services": {"Prefill": {"replicas": 0}, "Decode": {"replicas": 4}}}
-            })
-        );
-    }
 }

@@ -3,8 +3,11 @@
 //!
 //! For one graph it gathers (from its caches), plans (a pure function), applies, and writes the
 //! statuses. An adapter that exists is the source of truth: the graph's replicas seed it when it is
-//! made, and are never written back to it. The graph is changed by the smallest merge patch that
-//! carries the replicas and the `resourceVersion` it was decided on, never by a whole object.
+//! made, and are never written back to it. The graph is changed by the smallest patch that carries
+//! the replicas and the `resourceVersion` it was decided on, never by a whole object.
+//!
+//! Both kinds are watched in the versions that [`Kinds`] finds served. When these change (an upgrade
+//! of the CRDs) everything is listed anew in the others, as at a start.
 //!
 //! The API server may go and come back: the caches keep what they knew, the watches are renewed every
 //! [`WATCH_PAUSE`], and a write that failed is planned anew.
@@ -12,32 +15,34 @@
 mod apply;
 mod plan;
 mod told;
+mod watch;
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::Shared;
 use futures::{FutureExt, StreamExt, stream};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{self, Action, applier};
-use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::utils::Backoff;
+use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Resource};
+use kube::{Client, Resource};
+use tokio::sync::Notify;
 
 pub use self::apply::{AdapterError, Change};
 pub use self::plan::Remark;
 pub use self::told::Told;
+pub use self::watch::WATCH_PAUSE;
 
 use self::apply::Applier;
 use self::told::Teller;
-use super::client::{self, Call, CallError};
+use self::watch::{Pause, Watched, until_others};
+use super::client;
 use super::events::{Note, Publisher};
-use crate::api::{DynamoGraphDeployment, DynamoGraphDeploymentScalingAdapter, names};
-
-/// Pause before a watch that ended with an error is begun again. Two watches of one process every two
-/// seconds are no load for an API server that comes back, and nobody waits long after an outage.
-pub const WATCH_PAUSE: Duration = Duration::from_secs(2);
+use super::kinds::{Kinds, api_of};
+use crate::api::{self, Graph, Served, names};
 
 /// Pause before a graph is looked at again after somebody changed it in between: the cache hears of
 /// the change within this time as a rule.
@@ -80,8 +85,11 @@ impl Default for AdapterOptions {
     }
 }
 
-type Dgd = DeserializeGuard<DynamoGraphDeployment>;
-type Adapter = DeserializeGuard<DynamoGraphDeploymentScalingAdapter>;
+type Dgd = DeserializeGuard<Graph>;
+type Adapter = DeserializeGuard<api::Adapter>;
+
+/// Completes when everything that goes on is to come to its end.
+type Stop = Shared<Pin<Box<dyn Future<Output = ()> + Send>>>;
 
 /// Runs the controller until `shutdown`, then lets what is being written finish.
 ///
@@ -93,80 +101,122 @@ pub async fn run(
     told: impl Fn(&Told) + Send + Sync + 'static,
 ) {
     let AdapterOptions { namespace, call_deadline, slow_requeue, instance } = options;
-    let shutdown = shutdown.boxed().shared();
-    let teller = Arc::new(Teller::new(told));
-
-    let (dgds, dgd_writer) = kube::runtime::reflector::store();
-    let (adapters, adapter_writer) = kube::runtime::reflector::store();
-    let watch = watcher::Config::default().timeout(client::WATCH_SECONDS);
-    let from_dgds = watcher(api::<Dgd>(&client, namespace.as_deref()), watch.clone())
-        .modify(forget_managers)
-        .reflect(dgd_writer)
-        .backoff(Pause)
-        .applied_objects()
-        .map({
-            let failed = Watched::new(names::DGD_PLURAL, namespace.clone(), &teller);
-            move |object| failed.hear(object).map(|dgd| ObjectRef::from_obj(&dgd))
-        });
-    let from_adapters = watcher(api::<Adapter>(&client, namespace.as_deref()), watch)
-        .modify(forget_managers)
-        .reflect(adapter_writer)
-        .backoff(Pause)
-        .touched_objects()
-        .map({
-            let failed = Watched::new(names::DGDSA_PLURAL, namespace.clone(), &teller);
-            move |object| failed.hear(object).and_then(|adapter| dgd_of(&adapter))
-        });
-    let queue = stream::select(from_dgds, from_adapters)
-        .filter_map(|object| std::future::ready(object.map(Ok::<_, std::convert::Infallible>)))
-        .take_until(shutdown.clone());
-
-    let context = Arc::new(Context {
-        applier: Applier::new(
-            client.clone(),
-            Publisher::new(client, instance, call_deadline),
-            call_deadline,
-        ),
-        adapters,
-        teller: Arc::clone(&teller),
-        failures: Mutex::new(BTreeMap::new()),
+    let shutdown: Stop = shutdown.boxed().shared();
+    let kinds = Kinds::new(client.clone(), call_deadline);
+    let all = All {
+        publisher: Arc::new(Publisher::new(client, instance, call_deadline)),
+        teller: Arc::new(Teller::new(told)),
+        kinds,
+        namespace,
+        call_deadline,
         slow_requeue,
-    });
-    let config = controller::Config::default().concurrency(CONCURRENCY);
-    let mut work = std::pin::pin!(applier(
-        |dgd, context| reconcile(dgd, context).boxed(),
-        |dgd, error, context| after_failure(&dgd, error, &context),
-        Arc::clone(&context),
-        dgds,
-        queue,
-        config,
-    ));
-    // A write that hangs ends at its own deadline; what the caches wait for may never come.
-    let mut give_up =
-        std::pin::pin!(shutdown.then(|()| tokio::time::sleep(call_deadline.saturating_mul(2))));
-    loop {
-        tokio::select! {
-            done = work.next() => match done {
-                Some(Ok(_) | Err(controller::Error::ReconcilerFailed(..))) => {}
-                Some(Err(controller::Error::ObjectNotFound(dgd))) => {
-                    context.hear_of_missing_dgd(dgd.namespace.as_deref(), &dgd.name);
-                }
-                Some(Err(error)) => tracing::error!(%error, "adapter queue"),
-                None => break,
-            },
-            () = &mut give_up => break,
-        }
+    };
+    while shutdown.peek().is_none() {
+        let answer = tokio::select! {
+            answer = all.kinds.ask() => answer,
+            () = shutdown.clone() => break,
+        };
+        let served = answer.unwrap_or_else(|| all.kinds.last());
+        all.work(served, answer.is_some(), shutdown.clone()).await;
     }
     tracing::debug!("adapter controller has ended");
 }
 
-fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
-where
-    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
+/// What stays while the versions change.
+struct All {
+    kinds: Kinds,
+    publisher: Arc<Publisher>,
+    teller: Arc<Teller>,
+    namespace: Option<String>,
+    call_deadline: Duration,
+    slow_requeue: Duration,
+}
+
+impl All {
+    /// Watches and works in these versions until `shutdown`, or until others are served. What is being
+    /// written then may finish.
+    async fn work(&self, served: Served, is_sure: bool, shutdown: Stop) {
+        let doubt = Arc::new(Notify::new());
+        let changed = until_others(self.kinds.clone(), served, is_sure, Arc::clone(&doubt));
+        let stop: Stop = async { drop(futures::future::select(shutdown, changed.boxed()).await) }
+            .boxed()
+            .shared();
+
+        let (dgd_writer, adapter_writer) = (Writer::new(served.dgd), Writer::new(served.dgdsa));
+        let (dgds, adapters) = (dgd_writer.as_reader(), adapter_writer.as_reader());
+        let (client, namespace) = (self.kinds.client(), self.namespace.as_deref());
+        let watch = watcher::Config::default().timeout(client::WATCH_SECONDS);
+        let from_dgds = watcher(api_of::<Dgd>(client, namespace, served.dgd), watch.clone())
+            .modify(forget_managers)
+            .reflect(dgd_writer)
+            .backoff(Pause)
+            .applied_objects()
+            .map({
+                let watched = self.watched(names::DGD_PLURAL, &doubt);
+                move |object| {
+                    watched.hear(object).map(|dgd| ObjectRef::from_obj_with(&dgd, served.dgd))
+                }
+            });
+        let from_adapters = watcher(api_of::<Adapter>(client, namespace, served.dgdsa), watch)
+            .modify(forget_managers)
+            .reflect(adapter_writer)
+            .backoff(Pause)
+            .touched_objects()
+            .map({
+                let watched = self.watched(names::DGDSA_PLURAL, &doubt);
+                move |object| watched.hear(object).and_then(|adapter| dgd_of(&adapter, served))
+            });
+        let queue = stream::select(from_dgds, from_adapters)
+            .filter_map(|object| std::future::ready(object.map(Ok::<_, std::convert::Infallible>)))
+            .take_until(stop.clone());
+
+        let context = Arc::new(Context {
+            applier: Applier::new(
+                self.kinds.clone(),
+                served,
+                Arc::clone(&self.publisher),
+                self.call_deadline,
+            ),
+            adapters,
+            teller: Arc::clone(&self.teller),
+            failures: Mutex::new(BTreeMap::new()),
+            slow_requeue: self.slow_requeue,
+            stop: stop.clone(),
+        });
+        let config = controller::Config::default().concurrency(CONCURRENCY);
+        let mut work = std::pin::pin!(applier(
+            |dgd, context| reconcile(dgd, context).boxed(),
+            |dgd, error, context| after_failure(&dgd, error, &context),
+            Arc::clone(&context),
+            dgds,
+            queue,
+            config,
+        ));
+        // A write that hangs ends at its own deadline.
+        let longest = self.call_deadline.saturating_mul(2);
+        let mut give_up = std::pin::pin!(stop.then(|()| tokio::time::sleep(longest)));
+        loop {
+            tokio::select! {
+                done = work.next() => match done {
+                    Some(Ok(_) | Err(controller::Error::ReconcilerFailed(..))) => {}
+                    Some(Err(controller::Error::ObjectNotFound(dgd))) => {
+                        context.hear_of_missing_dgd(dgd.namespace.as_deref(), &dgd.name);
+                    }
+                    Some(Err(error)) => tracing::error!(%error, "adapter queue"),
+                    None => break,
+                },
+                () = &mut give_up => break,
+            }
+        }
+    }
+
+    fn watched(&self, resource: &'static str, doubt: &Arc<Notify>) -> Watched {
+        Watched {
+            resource,
+            namespace: self.namespace.clone(),
+            teller: Arc::clone(&self.teller),
+            doubt: Arc::clone(doubt),
+        }
     }
 }
 
@@ -177,6 +227,7 @@ struct Context {
     teller: Arc<Teller>,
     failures: Mutex<BTreeMap<String, u32>>,
     slow_requeue: Duration,
+    stop: Stop,
 }
 
 /// One graph: gather, plan, apply, status.
@@ -189,7 +240,12 @@ async fn reconcile(dgd: Arc<Dgd>, context: Arc<Context>) -> Result<Action, Adapt
             return Ok(Action::await_change());
         }
     };
-    if context.adapters.wait_until_ready().await.is_err() {
+    let is_ready = tokio::select! {
+        ready = context.adapters.wait_until_ready() => ready.is_ok(),
+        // What the cache waits for may never come.
+        () = context.stop.clone() => false,
+    };
+    if !is_ready {
         return Ok(Action::await_change());
     }
     let cached = context.adapters.state();
@@ -204,7 +260,7 @@ async fn reconcile(dgd: Arc<Dgd>, context: Arc<Context>) -> Result<Action, Adapt
             context.teller.tell(Told::Remarked { dgd: key.clone(), remark: remark.clone() });
         if is_new && remark.is_conflict() {
             let note = Note::warning(names::EVENT_ADAPTER_CONFLICT, remark.to_string());
-            context.applier.say(&dgd.object_ref(&()), &note).await;
+            context.applier.say(&dgd.object_ref(&dgd.version()), &note).await;
         }
     }
     let outcome = context.applier.apply(dgd, plan).await;
@@ -265,71 +321,17 @@ impl Context {
     }
 }
 
-/// One of the two watches, and what it says.
-struct Watched {
-    resource: &'static str,
-    namespace: Option<String>,
-    teller: Arc<Teller>,
-}
-
-impl Watched {
-    fn new(resource: &'static str, namespace: Option<String>, teller: &Arc<Teller>) -> Self {
-        Self { resource, namespace, teller: Arc::clone(teller) }
-    }
-
-    fn hear<K>(&self, object: watcher::Result<K>) -> Option<K> {
-        let (verb, error) = match object {
-            Ok(object) => {
-                self.teller.watch_works(self.resource);
-                return Some(object);
-            }
-            Err(watcher::Error::InitialListFailed(error)) => ("list", error),
-            Err(watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error)) => {
-                ("watch", error)
-            }
-            // An event too old to continue from (410): the watch lists again, nothing is lost.
-            Err(watcher::Error::WatchError(status)) if status.code == 410 => return None,
-            Err(watcher::Error::WatchError(status)) => ("watch", kube::Error::Api(status)),
-            Err(error @ watcher::Error::NoResourceVersion) => {
-                let error = error.to_string();
-                self.teller.watch_fails(self.resource, "refused", error);
-                return None;
-            }
-        };
-        let call = Call::all(verb, names::GROUP, self.resource, self.namespace.as_deref());
-        let error = CallError::new(call, error);
-        self.teller.watch_fails(self.resource, error.label(), error.to_string());
-        None
-    }
-}
-
 /// Half of a cached object is who wrote which field of it; nobody reads that here.
 fn forget_managers(object: &mut impl Resource) {
     object.meta_mut().managed_fields = None;
 }
 
-fn dgd_of(adapter: &Adapter) -> Option<ObjectRef<Dgd>> {
+fn dgd_of(adapter: &Adapter, served: Served) -> Option<ObjectRef<Dgd>> {
     let adapter = adapter.0.as_ref().ok()?;
     let namespace = adapter.meta().namespace.as_deref()?;
-    Some(ObjectRef::new(&adapter.spec.dgd_ref.name).within(namespace))
+    Some(ObjectRef::new_with(&adapter.spec.dgd_ref.name, served.dgd).within(namespace))
 }
 
 fn key_of(namespace: Option<&str>, name: Option<&str>) -> String {
     format!("{}/{}", namespace.unwrap_or_default(), name.unwrap_or_default())
-}
-
-/// The same pause always. A backoff that grows is reset by kube at the first event, and a list that
-/// is refused begins with one: it would never grow.
-struct Pause;
-
-impl Iterator for Pause {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        Some(WATCH_PAUSE)
-    }
-}
-
-impl Backoff for Pause {
-    fn reset(&mut self) {}
 }

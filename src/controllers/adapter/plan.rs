@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
 
-use crate::api::{DynamoGraphDeployment, DynamoGraphDeploymentScalingAdapter, names};
+use crate::api::{Adapter, Graph, names};
 use crate::units::Replicas;
 
 /// Everything to be done for one graph, in the order in which it is done.
@@ -132,10 +132,7 @@ impl Remark {
 }
 
 /// Plans for one graph and the adapters of its namespace that name it or bear one of its names.
-pub(crate) fn plan(
-    dgd: &DynamoGraphDeployment,
-    adapters: &[&DynamoGraphDeploymentScalingAdapter],
-) -> Plan {
+pub(crate) fn plan(dgd: &Graph, adapters: &[&Adapter]) -> Plan {
     let mut plan = Plan::default();
     if dgd.is_going() {
         return plan;
@@ -233,8 +230,8 @@ pub(crate) fn plan(
 /// Which service holds which adapter name. Of services that share a name, the one that has the
 /// adapter keeps it; else the first in order gets it.
 fn holders<'a>(
-    dgd: &'a DynamoGraphDeployment,
-    adapters: &[&DynamoGraphDeploymentScalingAdapter],
+    dgd: &'a Graph,
+    adapters: &[&Adapter],
     remarks: &mut Vec<Remark>,
 ) -> BTreeMap<String, &'a str> {
     let graph = dgd.name_any();
@@ -265,10 +262,11 @@ fn holders<'a>(
     holders
 }
 
-/// The graph as controlling owner of an adapter.
-pub(crate) fn owner_of(dgd: &DynamoGraphDeployment) -> OwnerReference {
+/// The graph as controlling owner of an adapter, in the version in which it was read: an owner in a
+/// version that is served no more cannot be found by the garbage collector.
+pub(crate) fn owner_of(dgd: &Graph) -> OwnerReference {
     OwnerReference {
-        api_version: names::API_VERSION.to_owned(),
+        api_version: dgd.version().api_version().to_owned(),
         kind: names::DGD_KIND.to_owned(),
         name: dgd.name_any(),
         uid: dgd.uid().unwrap_or_default(),
@@ -277,11 +275,7 @@ pub(crate) fn owner_of(dgd: &DynamoGraphDeployment) -> OwnerReference {
     }
 }
 
-fn repair(
-    dgd: &DynamoGraphDeployment,
-    adapter: &DynamoGraphDeploymentScalingAdapter,
-    service: &str,
-) -> Option<Repair> {
+fn repair(dgd: &Graph, adapter: &Adapter, service: &str) -> Option<Repair> {
     let graph = dgd.name_any();
     let label = |name: &str| adapter.labels().get(name).map(String::as_str);
     let labelled = label(names::LABEL_DGD_NAME) == Some(graph.as_str())
@@ -306,12 +300,7 @@ fn repair(
     })
 }
 
-fn status(
-    adapter: &DynamoGraphDeploymentScalingAdapter,
-    graph: &str,
-    service: &str,
-    differs: bool,
-) -> Option<Status> {
+fn status(adapter: &Adapter, graph: &str, service: &str, differs: bool) -> Option<Status> {
     let wanted = adapter.spec.replicas;
     let selector = names::adapter_selector(graph, service);
     let told = adapter.status.as_ref();
@@ -332,12 +321,12 @@ fn status(
     })
 }
 
-fn is_going(adapter: &DynamoGraphDeploymentScalingAdapter) -> bool {
+fn is_going(adapter: &Adapter) -> bool {
     adapter.meta().deletion_timestamp.is_some()
 }
 
 /// Whether we or the graph's operator made it.
-fn is_ours(adapter: &DynamoGraphDeploymentScalingAdapter, dgd: &DynamoGraphDeployment) -> bool {
+fn is_ours(adapter: &Adapter, dgd: &Graph) -> bool {
     adapter.labels().get(names::LABEL_DGD_NAME) == Some(&dgd.name_any())
         || adapter
             .owner_references()
@@ -346,10 +335,7 @@ fn is_ours(adapter: &DynamoGraphDeploymentScalingAdapter, dgd: &DynamoGraphDeplo
 }
 
 /// Whether it is owned by a graph that had the same name and is gone.
-fn is_of_former_dgd(
-    adapter: &DynamoGraphDeploymentScalingAdapter,
-    dgd: &DynamoGraphDeployment,
-) -> bool {
+fn is_of_former_dgd(adapter: &Adapter, dgd: &Graph) -> bool {
     adapter.owner_references().iter().any(|owner| {
         owner.kind == names::DGD_KIND
             && owner.name == dgd.name_any()
@@ -362,6 +348,20 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::api::{DynamoGraphDeployment, DynamoGraphDeploymentScalingAdapter};
+
+    /// The plan for objects that were read in `v1alpha1`.
+    fn plan(
+        dgd: &DynamoGraphDeployment,
+        adapters: &[&DynamoGraphDeploymentScalingAdapter],
+    ) -> Plan {
+        let adapters: Vec<Adapter> = adapters.iter().map(|a| Adapter::from((*a).clone())).collect();
+        super::plan(&dgd.clone().into(), &adapters.iter().collect::<Vec<_>>())
+    }
+
+    fn owner_of(dgd: &DynamoGraphDeployment) -> OwnerReference {
+        super::owner_of(&dgd.clone().into())
+    }
 
     fn dgd(services: Value) -> DynamoGraphDeployment {
         serde_json::from_value(json!({
@@ -497,6 +497,24 @@ mod tests {
         assert_eq!(plan.repair[0].owners.as_ref().unwrap(), &[owner_of(&dgd)]);
         assert_eq!(plan.repair[0].resource_version.as_deref(), Some("5"));
         assert_eq!(plan.sync[0].to.get(), 6);
+    }
+
+    #[test]
+    fn the_graph_owns_its_adapter_in_the_version_in_which_it_is_served() {
+        let graph: Graph = serde_json::from_value(json!({
+            "apiVersion": "nvidia.com/v1beta1", "kind": "DynamoGraphDeployment",
+            "metadata": {"name": "graph", "namespace": "serving", "uid": "dgd-1"},
+            "spec": {"components": [{"name": "Decode", "replicas": 3, "scalingAdapter": {}}]}
+        }))
+        .unwrap();
+        let made_before = Adapter::from(adapter("Decode", 3));
+        let plan = super::plan(&graph, &[&made_before]);
+        let [owner] = plan.repair[0].owners.as_deref().unwrap() else { panic!("{plan:?}") };
+        assert_eq!(
+            (owner.api_version.as_str(), owner.uid.as_str()),
+            ("nvidia.com/v1beta1", "dgd-1")
+        );
+        assert!(plan.create.is_empty() && plan.delete.is_empty() && plan.sync.is_empty());
     }
 
     #[test]

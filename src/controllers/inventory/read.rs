@@ -9,8 +9,9 @@ use kube::{Client, ResourceExt};
 use thiserror::Error;
 
 use super::{count, roles};
-use crate::api::{DynamoGraphDeployment, DynamoGraphDeploymentScalingAdapter, names};
+use crate::api::{Adapter, Graph, names};
 use crate::controllers::client::{Call, CallError, within};
+use crate::controllers::kinds::Kinds;
 use crate::observe::{Inventory, Missing, PoolInventory, Role, Signal};
 use crate::units::Timestamp;
 
@@ -25,7 +26,7 @@ pub struct InventoryOptions {
 #[derive(Clone, Debug)]
 pub struct DgdInventory {
     /// The graph as it was read.
-    pub dgd: DynamoGraphDeployment,
+    pub dgd: Graph,
     /// Every service, by name.
     pub services: BTreeMap<String, ServiceInventory>,
     /// Where the counts are from.
@@ -42,7 +43,7 @@ pub struct ServiceInventory {
     /// Whether an adapter holds the replicas.
     pub adapter_enabled: bool,
     /// The adapter, where it is there and could be read.
-    pub adapter: Option<DynamoGraphDeploymentScalingAdapter>,
+    pub adapter: Option<Adapter>,
     /// Where the desired number is from.
     pub desired_from: DesiredSource,
 }
@@ -126,20 +127,18 @@ impl InventoryError {
 ///
 /// Where the graph cannot be read, or a call fails for another reason than a missing right.
 pub async fn read(
-    client: &Client,
+    kinds: &Kinds,
     namespace: &str,
     name: &str,
     now: Timestamp,
     options: InventoryOptions,
 ) -> Result<DgdInventory, InventoryError> {
     let InventoryOptions { call_deadline } = options;
-    let dgds: Api<DynamoGraphDeployment> = Api::namespaced(client.clone(), namespace);
-    let call = Call::object("get", names::GROUP, names::DGD_PLURAL, namespace, name);
     let (dgd, pods) = tokio::join!(
-        within(call_deadline, call, dgds.get(name)),
-        list_pods(client, namespace, name, call_deadline)
+        kinds.get(namespace, name),
+        list_pods(kinds.client(), namespace, name, call_deadline)
     );
-    let dgd = dgd.map_err(InventoryError::Dgd)?;
+    let dgd: Graph = dgd.map_err(InventoryError::Dgd)?;
     let (pods, source) = match pods {
         Ok(pods) => (pods, PodSource::Pods),
         Err(error) if error.is_forbidden() => {
@@ -150,7 +149,7 @@ pub async fn read(
     let mut services = BTreeMap::new();
     for (service, spec) in dgd.services() {
         let (adapter, desired_from) = if spec.adapter_enabled() {
-            read_adapter(client, &dgd, service, call_deadline).await?
+            read_adapter(kinds, &dgd, service).await?
         } else {
             (None, DesiredSource::Dgd)
         };
@@ -181,17 +180,13 @@ async fn list_pods(
 }
 
 async fn read_adapter(
-    client: &Client,
-    dgd: &DynamoGraphDeployment,
+    kinds: &Kinds,
+    dgd: &Graph,
     service: &str,
-    deadline: Duration,
-) -> Result<(Option<DynamoGraphDeploymentScalingAdapter>, DesiredSource), InventoryError> {
+) -> Result<(Option<Adapter>, DesiredSource), InventoryError> {
     let namespace = dgd.namespace().unwrap_or_default();
     let adapter = names::adapter_name(&dgd.name_any(), service);
-    let call = Call::object("get", names::GROUP, names::DGDSA_PLURAL, &namespace, &adapter);
-    let adapters: Api<DynamoGraphDeploymentScalingAdapter> =
-        Api::namespaced(client.clone(), &namespace);
-    match within(deadline, call, adapters.get(&adapter)).await {
+    match kinds.get(&namespace, &adapter).await {
         Ok(found) => Ok((Some(found), DesiredSource::Adapter)),
         Err(error) if error.is_not_found() || error.is_forbidden() => {
             Ok((None, DesiredSource::DgdInstead { why: error.to_string() }))

@@ -7,9 +7,10 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 
-use crate::api::{Condition, DynamoGraphDeploymentScalingAdapter, names};
+use crate::api::{Adapter, Condition, DynamoGraphDeploymentScalingAdapter, Version, names};
 use crate::controllers::client::{Call, CallError, within};
 use crate::controllers::clock::wall_clock;
+use crate::controllers::kinds::api_of;
 
 /// The condition `Conflict` that an adapter has now.
 #[must_use]
@@ -18,14 +19,16 @@ pub fn conflict_of(adapter: &DynamoGraphDeploymentScalingAdapter) -> Option<&Con
     conditions.iter().find(|c| c.type_ == names::CONDITION_CONFLICT)
 }
 
-/// Writes the condition: who else sets the replicas, or (`None`) that nobody does any more. It is
-/// applied as a field of its own, so that the other writers of the status keep theirs.
+/// Writes the condition of an adapter, in a version of it: who else sets the replicas, or (`None`) that
+/// nobody does any more. It is applied as a field of its own, so that the other writers of the status
+/// keep theirs.
 ///
 /// # Errors
 ///
 /// Where the call fails. The schema of NVIDIA's operator has no conditions here and refuses it.
 pub async fn condition(
     client: &Client,
+    version: Version,
     at: (&str, &str),
     present: Option<&Condition>,
     others: Option<&str>,
@@ -44,7 +47,7 @@ pub async fn condition(
         status: status.to_owned(),
         type_: names::CONDITION_CONFLICT.to_owned(),
     };
-    apply(client, at, &json!({"conditions": [condition]}), deadline).await
+    apply(client, version, at, &json!({"conditions": [condition]}), deadline).await
 }
 
 /// Whether the condition that an adapter has is one that [`condition`] has written.
@@ -70,24 +73,26 @@ pub fn is_ours(adapter: &DynamoGraphDeploymentScalingAdapter) -> bool {
 /// Where the call fails.
 pub async fn withdraw(
     client: &Client,
+    version: Version,
     at: (&str, &str),
     deadline: Duration,
 ) -> Result<(), CallError> {
     // What was applied before and is not applied any more is removed.
-    apply(client, at, &json!({}), deadline).await
+    apply(client, version, at, &json!({}), deadline).await
 }
 
 async fn apply(
     client: &Client,
+    version: Version,
     (namespace, adapter): (&str, &str),
     status: &Value,
     deadline: Duration,
 ) -> Result<(), CallError> {
     let body = json!({
-        "apiVersion": names::API_VERSION, "kind": names::DGDSA_KIND,
+        "apiVersion": version.api_version(), "kind": names::DGDSA_KIND,
         "metadata": {"name": adapter}, "status": status
     });
-    let api: Api<DynamoGraphDeploymentScalingAdapter> = Api::namespaced(client.clone(), namespace);
+    let api: Api<Adapter> = api_of(client, Some(namespace), version);
     let call = Call::object("patch", names::GROUP, names::DGDSA_STATUS, namespace, adapter);
     let params = PatchParams::apply(names::FIELD_MANAGER).force();
     within(deadline, call, api.patch_status(adapter, &params, &Patch::Apply(&body))).await.map(drop)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use serde_json::{Value, json};
+use sla_planner::api::Version;
 use sla_planner::observe::Role;
 use sla_planner::record::{Line, Record};
 
@@ -60,10 +61,15 @@ impl Scene {
     /// A graph in a namespace of its own, its frontend, its operator, and who scrapes it.
     pub(super) async fn set(name: &str, graph: Value) -> Self {
         let ns = namespace(name).await;
-        ns.node("gpus", 40).await;
         create_dgd(&ns, graph).await;
+        Self::around(ns, Version::V1alpha1).await
+    }
+
+    /// What belongs to the graph of a namespace.
+    pub(super) async fn around(ns: Namespace, version: Version) -> Self {
+        ns.node("gpus", 40).await;
         let times = PodTimes { start_up: START_UP, ..PodTimes::default() };
-        let operator = OperatorDouble::start(ns.admin().await, ns.name(), DGD, times);
+        let operator = OperatorDouble::start_in(version, ns.admin().await, ns.name(), DGD, times);
         let frontend = FrontendDouble::start(MODEL).await;
         let dynamo_namespace = format!("{}-{DGD}", ns.name());
         let target = Target::new(frontend.address())
