@@ -186,6 +186,7 @@ mod tests {
 
     use super::*;
     use crate::api::Graph;
+    use crate::controllers::client::client_of;
 
     /// What an API server answers, by path; what has no answer is not found.
     type Answers = Arc<Mutex<BTreeMap<String, (u16, Value)>>>;
@@ -204,7 +205,7 @@ mod tests {
                 tokio::spawn(serve(stream, Arc::clone(&answers), Arc::clone(&log)));
             }
         });
-        let client = Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
+        let client = client_of(kube::Config::new(url.parse().unwrap())).unwrap();
         (Kinds::new(client, Duration::from_secs(5)), asked)
     }
 
