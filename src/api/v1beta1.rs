@@ -63,9 +63,9 @@ pub(super) fn rewrite_graph(graph: &mut Value) -> Result<Vec<String>, Misfit> {
     let spec = graph.get_mut("spec").and_then(Value::as_object_mut).ok_or(Misfit::NoSpec)?;
     let has_services = spec.get("services").is_some_and(is_filled);
     let components = match spec.remove("components") {
-        None | Some(Value::Null) if has_services => return Err(Misfit::Services),
-        None | Some(Value::Null) => Vec::new(),
-        Some(Value::Array(components)) => components,
+        Some(Value::Array(components)) if !components.is_empty() => components,
+        None | Some(Value::Null | Value::Array(_)) if has_services => return Err(Misfit::Services),
+        None | Some(Value::Null | Value::Array(_)) => Vec::new(),
         Some(Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
             return Err(Misfit::NoList);
         }

@@ -8,9 +8,12 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use kube::api::PatchParams;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use thiserror::Error;
+
+use crate::api::names;
 
 /// How to reach the API server.
 #[derive(Clone, Debug, Default)]
@@ -231,6 +234,9 @@ pub enum CallFailure {
         /// What the server says.
         message: String,
     },
+    /// What came is no object of the kind that was asked for; a write was done all the same.
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
     /// The API server could not be reached or understood.
     #[error("the API server could not be reached or understood")]
     Transport(#[source] Box<kube::Error>),
@@ -255,6 +261,7 @@ impl CallError {
             CallFailure::AlreadyExists => "already_exists",
             CallFailure::Conflict => "conflict",
             CallFailure::Refused { .. } => "refused",
+            CallFailure::Unreadable(_) => "unreadable",
             CallFailure::Transport(_) => "transport",
         }
     }
@@ -270,7 +277,9 @@ impl CallError {
     #[must_use]
     pub const fn may_have_arrived(&self) -> bool {
         match self.failure {
-            CallFailure::Deadline(_) | CallFailure::Transport(_) => true,
+            CallFailure::Deadline(_) | CallFailure::Unreadable(_) | CallFailure::Transport(_) => {
+                true
+            }
             CallFailure::Refused { code, message: _ } => code >= 500,
             CallFailure::Forbidden { .. }
             | CallFailure::Denied(_)
@@ -293,7 +302,15 @@ impl CallError {
     }
 }
 
+/// Changes are written under our name.
+pub(super) fn patch_params() -> PatchParams {
+    PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
 fn failure_of(call: &Call, error: kube::Error) -> CallFailure {
+    if let kube::Error::SerdeError(error) = &error {
+        return CallFailure::Unreadable(error.to_string());
+    }
     let kube::Error::Api(status) = error else {
         return CallFailure::Transport(Box::new(error));
     };

@@ -18,6 +18,9 @@ use crate::api::{Served, Spoken, Version, Versioned, names};
 /// what is not found; one that only adds a version can wait, since both are served then.
 pub const ASK_AGAIN: Duration = Duration::from_secs(300);
 
+/// Pause before an API server that did not say is asked again.
+const SILENT_PAUSE: Duration = Duration::from_secs(15);
+
 /// The API server, and in which versions it serves our kinds. Clones share what is known.
 #[derive(Clone)]
 pub struct Kinds {
@@ -63,9 +66,20 @@ impl Kinds {
             Some(known) => known.served,
             None => match self.ask().await {
                 Some(served) => served,
-                None => self.last(),
+                None => self.keep_last(),
             },
         }
+    }
+
+    /// What was known last, asked for again a moment later: each question to an API server that says
+    /// nothing costs its whole deadline.
+    fn keep_last(&self) -> Served {
+        let served = self.last();
+        let at = Instant::now().checked_sub(ASK_AGAIN.saturating_sub(SILENT_PAUSE));
+        if let Some(at) = at {
+            *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Known { served, at });
+        }
+        served
     }
 
     /// What was known last, without asking; `v1alpha1` where nothing was.
@@ -84,17 +98,16 @@ impl Kinds {
                 tracing::debug!(why, "which versions are served is not known");
                 return None;
             }
-            (Answer::Forbidden, _) | (_, Answer::Forbidden) => {
-                if before.is_none() {
-                    tracing::warn!(
-                        "not allowed to ask which versions of {} are served (the ClusterRole \
-                         system:discovery allows it): {} is taken",
-                        names::GROUP,
-                        names::VERSION
-                    );
-                }
+            // An API server that has just come up allows nothing yet.
+            (Answer::Forbidden, _) | (_, Answer::Forbidden) => before.unwrap_or_else(|| {
+                tracing::warn!(
+                    "not allowed to ask which versions of {} are served (the ClusterRole \
+                     system:discovery allows it): {} is taken",
+                    names::GROUP,
+                    names::VERSION
+                );
                 Served::default()
-            }
+            }),
         };
         if before != Some(served) {
             let (dgd, dgdsa) = (served.dgd.as_str(), served.dgdsa.as_str());

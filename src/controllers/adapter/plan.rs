@@ -201,6 +201,13 @@ pub(crate) fn plan(dgd: &Graph, adapters: &[&Adapter]) -> Plan {
             why,
         };
         match dgd.service(service) {
+            // No graph is without any: what is missing is the form of the object.
+            None if dgd.services().next().is_none() => plan.remarks.push(Remark::Ignored {
+                adapter: name.clone(),
+                why: format!(
+                    "DGD {graph} is read without any service; nothing is deleted for that"
+                ),
+            }),
             None if generated || is_ours(adapter, dgd) => {
                 plan.delete.push(delete(DeleteReason::Orphan));
             }

@@ -7,17 +7,17 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, Shared};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, Patch, PostParams};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::object::{Sent, found, sent};
 use super::state::{Elector, Found, Lost, Moment, Next, Refusal, Timing, Write};
 use crate::api::names;
-use crate::controllers::client::{Call, CallError, within};
+use crate::controllers::Stop;
+use crate::controllers::client::{Call, CallError, patch_params, within};
 use crate::controllers::clock::wall_clock;
 use crate::controllers::rights;
 
@@ -68,9 +68,6 @@ pub enum Told {
     /// The work has ended, and the lease is handed back.
     Released,
 }
-
-/// Completes when the work is to end.
-pub type Stop = Shared<BoxFuture<'static, ()>>;
 
 /// Does `work` while we hold the lease, until `stop`.
 ///
@@ -235,7 +232,9 @@ impl<T: Fn(&Told)> Member<T> {
             self.failure = None;
             return done;
         };
-        if error.is_conflict() || error.is_not_found() {
+        // A lease that is not there to be made has no namespace.
+        let is_gone = error.is_not_found() && error.call.verb != "create";
+        if error.is_conflict() || is_gone {
             self.elector.failed(now, Refusal::Changed);
         } else {
             self.elector.failed(now, Refusal::Failed);
@@ -300,10 +299,7 @@ impl Desk {
                 within(timing.call, self.call("create"), api.create(&params, &lease)).await?
             }
             Sent::Patch(patch) => {
-                let params = PatchParams {
-                    field_manager: Some(names::FIELD_MANAGER.to_owned()),
-                    ..PatchParams::default()
-                };
+                let params = patch_params();
                 let patch: Patch<Value> = Patch::Merge(patch);
                 within(timing.call, self.call("patch"), api.patch(name, &params, &patch)).await?
             }

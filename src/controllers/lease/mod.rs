@@ -16,5 +16,5 @@ mod hold;
 mod object;
 pub mod state;
 
-pub use hold::{LeaseOptions, Stop, Told, while_held};
+pub use hold::{LeaseOptions, Told, while_held};
 pub use state::{Lost, Timing};

@@ -13,6 +13,9 @@ const LENGTHS: usize = super::lengths::MOST;
 /// where fixed costs matter.
 const PASSES: u8 = 16;
 
+/// Exponents up to this make no infinity, nor the inverse of one.
+const LARGEST: f64 = 700.0;
+
 /// The smallest share of late requests that a time is looked for.
 const RAREST: f64 = 1e-13;
 
@@ -106,7 +109,7 @@ impl PrefillModel {
                 (n, alone(n) - c * n * (n - paired).max(0.0) + stretch)
             })
             .collect();
-        let prompts = lengths
+        let prompts: Vec<Prompt> = lengths
             .into_iter()
             .map(|(weight, tokens)| Prompt {
                 weight,
@@ -114,6 +117,7 @@ impl PrefillModel {
                 added: per_token * tokens + c * tokens * tokens + stretch * tokens / budget,
             })
             .collect();
+        debug_assert!(prompts.len() <= LENGTHS, "{} lengths", prompts.len());
         Self { prompts, tokens, passes, full_pass: full + stretch }
     }
 
@@ -278,12 +282,13 @@ impl PrefillModel {
     /// busy engine is as much as the part `busy` of the work ahead. Where passes are long for their
     /// fixed costs, it waits for the rest of one and for its own.
     ///
-    /// Of work ahead `x` is exceeded with `exp(-decay * x)`; where `x` is the sum, the larger or the
-    /// smaller of two times, that is the product, the smaller or the larger of their exponentials. What
-    /// overflows does so where `busy` is 0 for any purpose.
+    /// Work of `x` ahead is exceeded with `exp(-decay * x)`; where `x` is the sum, the larger or the
+    /// smaller of two times, that is the product, the smaller or the larger of their exponentials. Where
+    /// those would overflow, it is taken of the times themselves.
     fn late_after(&self, wait: &Wait, budget: f64) -> (f64, f64) {
         let Wait { busy, decay, pass, added, alone, parts } = wait;
-        let beyond = |time: f64| (-decay * time).exp().min(f64::MAX);
+        let beyond = |time: f64| (-decay * time).exp();
+        let fits = decay * (self.most_added() + self.full_pass).max(self.slowest()) < LARGEST;
         let long = beyond(budget - self.most_added() - self.full_pass);
         let short = beyond((budget - self.slowest()) / (1.0 + busy));
         let own = PARTS.map(|u| beyond(budget - (1.0 + u) * pass));
@@ -292,12 +297,18 @@ impl PrefillModel {
             let (one, reserved) = if p.alone > budget {
                 (1.0, 1.0)
             } else {
-                let (short, long) = (short * alone, long * added);
-                let behind: f64 = own
-                    .iter()
-                    .zip(parts)
-                    .map(|(own, part)| short.min(long * part).max(*own).min(1.0))
-                    .sum();
+                let behind: f64 = if fits {
+                    let (short, long) = (short * alone, long * added);
+                    let of_parts = own.iter().zip(parts);
+                    of_parts.map(|(own, part)| short.min(long * part).max(*own).min(1.0)).sum()
+                } else {
+                    let short = (budget - p.alone) / (1.0 + busy);
+                    let of_part = |u| {
+                        let long = budget - p.added - u * self.full_pass;
+                        beyond(short.max(long).min(budget - (1.0 + u) * pass).max(0.0))
+                    };
+                    PARTS.map(of_part).iter().sum()
+                };
                 let one = busy * behind / 4.0;
                 (one, planned(one))
             };
@@ -383,12 +394,22 @@ mod tests {
     #[test]
     fn products_of_exponentials_are_the_exponentials_of_sums() {
         let engine = library::get(library::DEFAULT).unwrap();
-        let isl = Lengths { mean: Tokens::new(3000.0).unwrap(), cv2: 1.0 };
-        let model = PrefillModel::new(engine.prefill(), EngineLimits::default(), isl, 0.0, 1.0);
-        for (engines, used) in [(1.0, 0.2), (4.0, 0.9), (16.0, 0.7), (100.0, 0.05)] {
+        // The last ones have exponents that do not fit.
+        for (engines, used, mean, cv2) in [
+            (1.0, 0.2, 3000.0, 1.0),
+            (4.0, 0.9, 3000.0, 1.0),
+            (16.0, 0.7, 3000.0, 1.0),
+            (100.0, 0.05, 3000.0, 1.0),
+            (200.0, 0.7, 500.0, 0.0),
+            (200.0, 0.85, 500.0, 0.3),
+        ] {
+            let isl = Lengths { mean: Tokens::new(mean).unwrap(), cv2 };
+            let limits = EngineLimits::default();
+            let model = PrefillModel::new(engine.prefill(), limits, isl, 0.0, 1.0);
             let wait = model.wait(engines, used * engines / model.mean_added(), 1.0);
             let Wait { busy, decay, pass, .. } = wait;
-            for budget in [10.0, 200.0, 500.0, 2000.0, 20_000.0] {
+            let slowest = model.slowest();
+            for budget in [10.0, 200.0, 1.001 * slowest, 1.02 * slowest, 2000.0, 20_000.0] {
                 let direct: f64 = model
                     .prompts
                     .iter()

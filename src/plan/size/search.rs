@@ -116,7 +116,11 @@ pub(super) fn least_bad(
                 let worst = candidates
                     .iter()
                     .zip(&counts)
-                    .map(|(c, n)| c.effect(*n, 0.0).utilisation)
+                    .map(|(c, n)| match n {
+                        // Nothing drains where nothing serves.
+                        0 if c.rate > 0.0 => f64::INFINITY,
+                        n => c.effect(*n, 0.0).utilisation,
+                    })
                     .fold(0.0, f64::max);
                 let rank = (late, worst, gpus(candidates, &counts).get());
                 if best.as_ref().is_none_or(|(r, _)| rank < *r) {

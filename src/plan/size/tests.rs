@@ -150,6 +150,15 @@ fn a_promise_below_the_service_time_cannot_be_met_and_the_best_is_named() {
 }
 
 #[test]
+fn a_budget_too_small_for_a_hopeless_promise_leaves_no_pool_without_an_engine() {
+    let engine = engine(library::DEFAULT);
+    let pools = pools(&engine).map(|pool| SizePool { min: Replicas::new(0), ..pool });
+    let sized = size(&pools, &sla(30.0, 50.0), &steady(200.0, 3000.0, 150.0), Some(Gpus::new(3)));
+    assert!(matches!(sized.verdict, Verdict::CannotBeMet { .. }), "{:?}", sized.verdict);
+    assert!(counts(&sized).iter().all(|n| *n >= 1), "{sized:?}");
+}
+
+#[test]
 fn a_request_larger_than_the_cache_does_not_fit() {
     let engine = engine(library::DEFAULT);
     let demand = steady(0.1, 2e6, 10.0);

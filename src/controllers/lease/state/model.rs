@@ -294,27 +294,27 @@ impl World {
     }
 }
 
-fn scores(runs: u64, trouble: Trouble) -> Vec<Score> {
-    (0..runs).map(|seed| World::new(seed, trouble).run()).collect()
+fn scores(runs: u64, trouble: Trouble) -> impl Iterator<Item = Score> {
+    (0..runs).map(move |seed| World::new(seed, trouble).run())
 }
 
 #[test]
 fn never_two_hold_it_and_when_things_go_well_one_does() {
     let trouble = Trouble { drift: 100, timing: Timing::STANDARD };
-    let scores = scores(300, trouble);
-    for (seed, score) in scores.iter().enumerate() {
+    let mut changes = 0;
+    for (seed, score) in scores(100, trouble).enumerate() {
         assert_eq!(score.doubly, 0, "seed {seed}");
         assert!(score.held, "seed {seed}");
+        changes += score.changes;
     }
-    let changes: u64 = scores.iter().map(|score| score.changes).sum();
-    assert!(changes > 500, "it changes hands: {changes}");
+    assert!(changes > 150, "it changes hands: {changes}");
 }
 
 #[test]
 fn the_model_finds_two_where_a_holder_gives_up_too_late() {
     let give_up = Duration::from_secs(20);
     let late = Trouble { drift: 0, timing: Timing { give_up, ..Timing::STANDARD } };
-    assert!(scores(30, late).iter().any(|score| score.doubly > 0));
+    assert!(scores(30, late).any(|score| score.doubly > 0));
     let wild = Trouble { drift: 400, timing: Timing::STANDARD };
-    assert!(scores(300, wild).iter().any(|score| score.doubly > 0));
+    assert!(scores(300, wild).any(|score| score.doubly > 0));
 }
