@@ -13,7 +13,7 @@ use crate::controllers::clock;
 use crate::controllers::events::{Note, Publisher};
 use crate::controllers::inventory::DgdInventory;
 use crate::controllers::rivals::{
-    Fights, Watch, claims, condition, conflict_of, is_ours, stands, withdraw,
+    Fights, News, Watch, claims, condition, conflict_of, is_ours, stands, withdraw,
 };
 use crate::spec::{Config, DgdTarget, OnConflict};
 use crate::units::{Role, Timestamp};
@@ -32,7 +32,7 @@ pub(super) struct Rivals {
     refused: BTreeMap<String, (Timestamp, Option<String>)>,
     /// What did not work when it was last tried, so that it is said once.
     failing: BTreeSet<&'static str>,
-    /// The adapters of which no condition of ours is left that we could take away.
+    /// The adapters of which a condition of ours was taken away, or may not be.
     withdrawn: BTreeSet<String>,
 }
 
@@ -135,13 +135,15 @@ impl Rivals {
             OnConflict::Stop => "does not write it until that has ended",
             OnConflict::Warn => "goes on writing it",
         };
-        if let Some(note) = self.watch.news(name, present, others, stays) {
+        if let Some(News { note, is_event }) = self.watch.news(name, present, others, stays) {
             if others.is_some() {
                 tracing::warn!(adapter = name, "{}", note.message);
             } else {
                 tracing::info!(adapter = name, "{}", note.message);
             }
-            self.say(&adapter.object_ref(&adapter.version()), &note).await;
+            if is_event {
+                self.say(&adapter.object_ref(&adapter.version()), &note).await;
+            }
         }
         // What a schema or a Role refuses is refused at the next tick too.
         let refused = self.refused.get(name).is_some_and(|(at, wanted)| {
@@ -170,18 +172,20 @@ impl Rivals {
             if self.withdrawn.contains(&name) {
                 continue;
             }
-            if conflict_of(adapter).is_some() && is_ours(adapter) {
-                let at = (self.namespace.as_str(), name.as_str());
-                match withdraw(&self.kube, adapter.version(), at, CALL_DEADLINE).await {
-                    Ok(()) => tracing::info!(adapter = name, "condition Conflict withdrawn"),
-                    Err(error) => {
-                        if self.failing.insert("a withdrawn condition") {
-                            tracing::warn!(%error, "condition Conflict is not withdrawn");
-                        }
-                        // What a Role refuses is refused at the next tick too.
-                        if !error.is_forbidden() {
-                            continue;
-                        }
+            // One may come later, by a planner that ends while this one starts.
+            if conflict_of(adapter).is_none() || !is_ours(adapter) {
+                continue;
+            }
+            let at = (self.namespace.as_str(), name.as_str());
+            match withdraw(&self.kube, adapter.version(), at, CALL_DEADLINE).await {
+                Ok(()) => tracing::info!(adapter = name, "condition Conflict withdrawn"),
+                Err(error) => {
+                    if self.failing.insert("a withdrawn condition") {
+                        tracing::warn!(%error, "condition Conflict is not withdrawn");
+                    }
+                    // What a Role refuses is refused at the next tick too.
+                    if !error.is_forbidden() {
+                        continue;
                     }
                 }
             }

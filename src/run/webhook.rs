@@ -270,7 +270,9 @@ async fn whoami(kube: &Client, again: Duration) -> Option<String> {
         let answer = reviews.create(&params, &review);
         let why = match tokio::time::timeout(CALL_DEADLINE, answer).await {
             Ok(Ok(answer)) => {
-                return answer.status.and_then(|s| s.user_info).and_then(|user| user.username);
+                let user = answer.status.and_then(|status| status.user_info);
+                // An empty name is nobody's.
+                return user.and_then(|user| user.username).filter(|name| !name.is_empty());
             }
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 405) => {
                 tracing::warn!(

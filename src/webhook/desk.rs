@@ -33,7 +33,8 @@ pub(super) struct Desk {
     pub(super) rules: Rules,
     pub(super) limits: Limits,
     pub(super) told: Box<dyn Fn(&Reviewed) + Send + Sync>,
-    /// The log of calls that were no reviews: anybody can make them. The metrics count all.
+    /// The log of calls that were no reviews, by addresses that never had one answered: anybody can
+    /// make them. Those of the others are all told. The metrics count all.
     pub(super) failures: Seldom,
 }
 
@@ -121,7 +122,8 @@ impl Desk {
             Err(failure) => {
                 let Failure { status, reason, text } = &failure;
                 let (why, peer) = (text.trim_end(), seat.address());
-                match self.failures.tell() {
+                let told = if seat.is_known() { Some(0) } else { self.failures.tell() };
+                match told {
                     Some(untold) => {
                         tracing::warn!(path, %status, why, %peer, untold, "no review");
                     }

@@ -1,6 +1,7 @@
 //! Who is connected, and what each of them holds: a peer can take neither all connections nor all
 //! the room for bodies, one that never asked anything soon goes, and where all connections are taken,
-//! who holds most of them makes room for who holds fewer.
+//! who holds most of them makes room for who holds fewer: with an idle one, and where nobody who holds
+//! more has one, a stranger with all its share gives up one that asks.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -85,9 +86,11 @@ impl Peers {
         Self { limits, state: Arc::default() }
     }
 
-    /// A place for a connection from this address. Where all are taken, the connection that was of no
-    /// use for longest is closed for it, of the address that holds most of them and more than this
-    /// one: never one with a request on its way.
+    /// A place for a connection from this address. Where all are taken, the idle connection that was of
+    /// no use for longest is closed for it, of the address that holds most of them and would still hold
+    /// as many as this one. Where none is idle, one with a request on its way goes, of an address
+    /// that has used up its share and never had a review answered: requests that never end cost their
+    /// sender nothing.
     pub(super) fn seat(&self, address: IpAddr) -> Result<Seated, Full> {
         // An address of IPv4 is the same one on a socket of both families.
         let address = address.to_canonical();
@@ -99,7 +102,8 @@ impl Peers {
         let instead_of = if state.connections < self.limits.connections {
             None
         } else {
-            let (other, number) = state.stalest_above(held).ok_or(Full::Whole)?;
+            let (other, number) =
+                state.stalest_above(held, self.limits.of_one()).ok_or(Full::Whole)?;
             if let Some(taken) = state.leave(other, number) {
                 taken.make_room.notify_one();
             }
@@ -121,22 +125,41 @@ impl Peers {
     }
 }
 
+impl Peer {
+    /// The seat that was of no use for longest, of the busy or of the idle ones, and since when.
+    fn stalest(&self, is_busy: bool) -> Option<(Instant, u64)> {
+        let such = self.seats.iter().filter(|(_, taken)| taken.is_busy == is_busy);
+        such.map(|(number, taken)| (taken.last, *number)).min()
+    }
+}
+
 impl State {
     fn held_by(&self, address: IpAddr) -> usize {
         self.peers.get(&address).map_or(0, |peer| peer.seats.len())
     }
 
-    /// The idle connection that was of no use for longest, of the address that holds most, where that
-    /// is more than `held`. Of addresses that hold the same, one that never asked comes first.
-    fn stalest_above(&self, held: usize) -> Option<(IpAddr, u64)> {
-        let idle = |(address, peer): (&IpAddr, &Peer)| {
-            let idle = peer.seats.iter().filter(|(_, taken)| !taken.is_busy);
-            let (number, taken) = idle.min_by_key(|(number, taken)| (taken.last, **number))?;
-            let rank = (peer.seats.len(), !peer.is_known, Reverse(taken.last));
-            Some((rank, (*address, *number)))
-        };
-        let above = self.peers.iter().filter(|(_, peer)| peer.seats.len() > held);
-        above.filter_map(idle).max().map(|(_, found)| found)
+    /// The idle connection that was of no use for longest, of the address that holds most. Of addresses
+    /// that hold the same, one that never asked comes first. Where none is idle, the busy one that was
+    /// of no use for longest, of the strangers that hold their whole `share`.
+    ///
+    /// Only of addresses that hold more than one above `held`: where a seat changed hands between
+    /// near equals, it could be taken back at once, and so for ever.
+    fn stalest_above(&self, held: usize, share: usize) -> Option<(IpAddr, u64)> {
+        let above = || self.peers.iter().filter(move |(_, peer)| peer.seats.len() > held + 1);
+        let idle = above().filter_map(|(address, peer)| {
+            let (last, number) = peer.stalest(false)?;
+            let rank = (peer.seats.len(), !peer.is_known, Reverse(last));
+            Some((rank, (*address, number)))
+        });
+        if let Some((_, found)) = idle.max() {
+            return Some(found);
+        }
+        let strangers = above().filter(|(_, peer)| !peer.is_known && peer.seats.len() >= share);
+        let busy = strangers.filter_map(|(address, peer)| {
+            let (last, number) = peer.stalest(true)?;
+            Some((Reverse(last), (*address, number)))
+        });
+        busy.max().map(|(_, found)| found)
     }
 
     /// Takes a seat away, where it is still there.
@@ -180,7 +203,13 @@ impl Seat {
         self.address
     }
 
-    /// A request has begun; until this is dropped, the connection is not closed for another one.
+    /// Whether its address had a review answered.
+    pub(super) fn is_known(&self) -> bool {
+        self.peers.state().peers.get(&self.address).is_some_and(|peer| peer.is_known)
+    }
+
+    /// A request has begun; until this is dropped, the connection is closed for another one only where
+    /// none is idle, and its address is a stranger with all its share.
     pub(super) fn asks(&self) -> Busy<'_> {
         self.is_busy(true);
         Busy { seat: self }

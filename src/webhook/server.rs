@@ -74,7 +74,8 @@ impl Limits {
     /// Connections of one address. An API server opens one for each review that it waits for at the
     /// same time: at most as many as it works on requests at once, which is 600 by default and of all
     /// kinds together, where changes of Dynamo's objects are a few. Four addresses can take all
-    /// connections; whoever comes then is let in at the cost of the one that holds most.
+    /// connections; whoever comes then is let in at the cost of the one that holds most and has an
+    /// idle one, and where none is idle, of a stranger that holds all of these.
     pub(super) const fn of_one(&self) -> usize {
         self.connections / 4
     }
@@ -139,7 +140,8 @@ impl Server {
         let failures = Seldom::new(FAILURES_TOLD);
         let desk = Arc::new(Desk { rules, limits, told: Box::new(told), failures });
         let peers = Peers::new(limits);
-        let crowded = Seldom::new(1);
+        // Each line has its own, so that neither keeps the other one from being told.
+        let (replaced, refused) = (Seldom::new(1), Seldom::new(1));
         let graceful = GracefulShutdown::new();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
@@ -158,7 +160,7 @@ impl Server {
             let seat = match peers.seat(peer) {
                 Ok(Seated { seat, instead_of }) => {
                     if let Some(other) = instead_of
-                        && let Some(untold) = crowded.tell()
+                        && let Some(untold) = replaced.tell()
                     {
                         let what = "too many connections, closing one of the other";
                         tracing::warn!(%peer, %other, untold, "{what}");
@@ -166,7 +168,7 @@ impl Server {
                     Arc::new(seat)
                 }
                 Err(full) => {
-                    if let Some(untold) = crowded.tell() {
+                    if let Some(untold) = refused.tell() {
                         let what = "too many connections, closing the newest";
                         tracing::warn!(%peer, ?full, untold, "{what}");
                     }

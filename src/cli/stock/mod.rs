@@ -394,12 +394,15 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// What was said and has no counterpart.
+    /// What was said and has no counterpart, and what nothing was made of.
     fn name_the_rest(&mut self) {
         for (Without { why, .. }, said) in &self.rest {
             if said.value != Value::Bool(false) {
                 self.notes.push(format!("{} has no counterpart: {why}", said.shown));
             }
+        }
+        for said in self.all.values() {
+            self.notes.push(format!("{} is left out: nothing here follows from it", said.shown));
         }
     }
 }

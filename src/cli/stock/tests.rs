@@ -248,3 +248,17 @@ fn no_key_is_there_twice() {
     names.dedup();
     assert_eq!(names.len(), all);
 }
+
+#[test]
+fn a_known_key_of_which_nothing_was_made_is_named() {
+    let said = Said { key: "itl".to_owned(), shown: "--itl".to_owned(), value: json!(20) };
+    let mut out = Builder {
+        all: [(Key::ItlMs, &said)].into(),
+        rest: BTreeMap::new(),
+        config: Map::new(),
+        token: None,
+        notes: Vec::new(),
+    };
+    out.name_the_rest();
+    assert_eq!(out.notes, ["--itl is left out: nothing here follows from it"]);
+}

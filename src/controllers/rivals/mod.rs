@@ -20,4 +20,4 @@ pub use self::claims::{Autoscaler, Claim, Claims, claims};
 pub use self::condition::{condition, conflict_of, is_ours, withdraw};
 pub use self::fights::{Change, Fights};
 pub use self::managers::{Scaler, last_to_scale};
-pub use self::watch::{Watch, stands};
+pub use self::watch::{News, Watch, stands};

@@ -26,8 +26,18 @@ pub struct Watch {
     unseen: BTreeSet<Autoscaler>,
     /// Adapters (by `metadata.uid`) of which this process knows more than their condition says.
     known: BTreeSet<String>,
-    /// What was told of each adapter.
-    told: BTreeMap<String, String>,
+    /// What this process told last of each adapter that it spoke of: who else sets its replicas, or
+    /// that nobody does.
+    told: BTreeMap<String, Option<String>>,
+}
+
+/// What there is to tell on an adapter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    /// What to say.
+    pub note: Note,
+    /// Whether it is to be published: what a process before this one has told is only for the log.
+    pub is_event: bool,
 }
 
 impl Watch {
@@ -102,40 +112,40 @@ impl Watch {
         self.unseen.contains(&Autoscaler::Hpa).then(|| said.clone())
     }
 
-    /// What is to be told on an adapter, where it is new: who else sets its replicas (`stays` says what
-    /// we do about it), or that this has ended.
+    /// What is to be told on an adapter, where this process has not: who else sets its replicas (`stays`
+    /// says what we do about it), or that this has ended.
     pub fn news(
         &mut self,
         name: &str,
         present: Option<&Condition>,
         others: Option<&str>,
         stays: &str,
-    ) -> Option<Note> {
-        let we = names::FIELD_MANAGER;
-        match others {
-            Some(others) => {
-                let told = self.told.insert(name.to_owned(), others.to_owned());
-                // What the condition says, a process before this one has told.
-                let before = present.filter(|c| c.is_true()).map(|c| c.message.clone());
-                let told = told.or(before);
-                let message =
-                    format!("{others} sets the replicas of this adapter too; {we} {stays}");
-                (told.as_deref() != Some(others))
-                    .then(|| Note::warning(names::EVENT_CONFLICT, message))
-            }
-            None => {
-                let told = self.told.remove(name);
-                let said =
-                    told.or_else(|| Some(present.filter(|c| c.is_true())?.message.clone()))?;
-                let message = match said.strip_suffix(TAKES_BACK) {
-                    Some(who) => {
-                        format!("{who} has changed nothing for minutes; {we} writes it again")
-                    }
-                    None => format!("{said} is gone; {we} writes it again"),
-                };
-                Some(Note::normal(names::EVENT_CONFLICT_RESOLVED, message))
-            }
+    ) -> Option<News> {
+        let told = self.told.get(name).cloned();
+        let is_first = told.is_none();
+        // Of what this process never spoke of, the condition says what one before it has told.
+        let before =
+            told.unwrap_or_else(|| present.filter(|c| c.is_true()).map(|c| c.message.clone()));
+        let is_event = before.as_deref() != others;
+        if !is_event && (others.is_none() || !is_first) {
+            return None;
         }
+        self.told.insert(name.to_owned(), others.map(str::to_owned));
+        let we = names::FIELD_MANAGER;
+        let note = if let Some(others) = others {
+            let message = format!("{others} sets the replicas of this adapter too; {we} {stays}");
+            Note::warning(names::EVENT_CONFLICT, message)
+        } else {
+            let said = before?;
+            let message = match said.strip_suffix(TAKES_BACK) {
+                Some(who) => {
+                    format!("{who} has changed nothing for minutes; {we} writes it again")
+                }
+                None => format!("{said} is gone; {we} writes it again"),
+            };
+            Note::normal(names::EVENT_CONFLICT_RESOLVED, message)
+        };
+        Some(News { note, is_event })
     }
 
     /// Takes in that we have written a count, and answers the change by somebody else that this
@@ -235,10 +245,16 @@ mod tests {
         }
         new.list(&hpas(BTreeSet::new()));
         assert_eq!(new.look(at(2), "a", Some(&left)), None);
-        let note = new.news("a", conflict_of(&left), None, "").unwrap();
+        let News { note, is_event } = new.news("a", conflict_of(&left), None, "").unwrap();
         assert_eq!(note.message, "HorizontalPodAutoscaler h is gone; sla-planner writes it again");
-        assert_eq!(watch().news("a", conflict_of(&left), Some(HPA), ""), None, "told already");
-        assert!(watch().news("a", conflict_of(&left), Some("ScaledObject s"), "").is_some());
+        assert!(is_event);
+        let mut new = watch();
+        let again = new.news("a", conflict_of(&left), Some(HPA), "").unwrap();
+        assert_eq!((again.note.reason, again.is_event), (names::EVENT_CONFLICT, false), "logged");
+        assert_eq!(new.news("a", conflict_of(&left), Some(HPA), ""), None, "once");
+        assert!(new.news("a", conflict_of(&left), Some("ScaledObject s"), "").unwrap().is_event);
+        let other = watch().news("a", conflict_of(&left), Some("ScaledObject s"), "");
+        assert!(other.unwrap().is_event);
 
         let fight = format!("kubectl{TAKES_BACK}");
         let left = adapter(3, "kubectl", Some(&fight));
@@ -253,7 +269,9 @@ mod tests {
     fn news_are_told_once_and_again_when_they_change() {
         let mut watch = watch();
         let mut news = |others: Option<&str>| {
-            watch.news("a", None, others, "stops").map(|note| (note.reason, note.message))
+            let news = watch.news("a", None, others, "stops")?;
+            assert!(news.is_event);
+            Some((news.note.reason, news.note.message))
         };
         assert_eq!(news(None), None);
         let told =
@@ -264,6 +282,25 @@ mod tests {
         let ended = "ScaledObject s is gone; sla-planner writes it again";
         assert_eq!(news(None), Some((names::EVENT_CONFLICT_RESOLVED, ended.to_owned())));
         assert_eq!(news(None), None);
+    }
+
+    #[test]
+    fn a_conflict_that_comes_back_is_told_again_though_its_condition_was_never_taken_back() {
+        let mut watch = watch();
+        let mut news = |present: Option<&Condition>, others: Option<&str>| {
+            let News { note, is_event } = watch.news("a", present, others, "stops")?;
+            Some((note.reason, is_event))
+        };
+        assert_eq!(news(None, Some(HPA)), Some((names::EVENT_CONFLICT, true)));
+        let left = adapter(3, "x", Some(HPA));
+        let left = conflict_of(&left);
+        assert_eq!(news(left, Some(HPA)), None);
+        assert_eq!(news(left, None), Some((names::EVENT_CONFLICT_RESOLVED, true)));
+        for _ in 0..2 {
+            assert_eq!(news(left, None), None, "told, whatever the condition says");
+        }
+        assert_eq!(news(left, Some(HPA)), Some((names::EVENT_CONFLICT, true)));
+        assert_eq!(news(left, Some(HPA)), None);
     }
 
     #[test]

@@ -17,8 +17,8 @@ use crate::controllers::clock;
 use crate::spec::{Defaults, load};
 use crate::webhook::certs::make;
 
-/// An API server that answers so many times with these codes, and then with a name.
-async fn api_server(codes: &[u16]) -> (Client, Arc<Mutex<VecDeque<u16>>>) {
+/// An API server that answers so many times with these codes, and then with this name.
+async fn api_server(codes: &[u16], name: &'static str) -> (Client, Arc<Mutex<VecDeque<u16>>>) {
     let left = Arc::new(Mutex::new(codes.iter().copied().collect::<VecDeque<_>>()));
     let codes = Arc::clone(&left);
     let answer = async move || {
@@ -32,7 +32,7 @@ async fn api_server(codes: &[u16]) -> (Client, Arc<Mutex<VecDeque<u16>>>) {
             None => (
                 201,
                 json!({"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1",
-                       "status": {"userInfo": {"username": "ada"}}}),
+                       "status": {"userInfo": {"username": name}}}),
             ),
         };
         (
@@ -70,7 +70,7 @@ async fn a_refusal_is_no_answer_to_who_we_are_and_is_told_once() {
     let subscriber =
         tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    let (kube, left) = api_server(&[403, 401, 409, 429, 500]).await;
+    let (kube, left) = api_server(&[403, 401, 409, 429, 500], "ada").await;
     let own = whoami(&kube, Duration::from_millis(10)).await;
     assert_eq!((own.as_deref(), left.lock().unwrap().len()), (Some("ada"), 0));
     let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
@@ -81,10 +81,16 @@ async fn a_refusal_is_no_answer_to_who_we_are_and_is_told_once() {
 #[tokio::test]
 async fn an_api_server_without_the_question_is_asked_once() {
     for code in [404, 405] {
-        let (kube, left) = api_server(&[code, 500]).await;
+        let (kube, left) = api_server(&[code, 500], "ada").await;
         assert_eq!(whoami(&kube, Duration::from_millis(10)).await, None);
         assert_eq!(left.lock().unwrap().len(), 1, "{code}");
     }
+}
+
+#[tokio::test]
+async fn an_empty_name_is_none() {
+    let (kube, _) = api_server(&[], "").await;
+    assert_eq!(whoami(&kube, Duration::from_millis(10)).await, None);
 }
 
 /// Until the condition holds.
@@ -104,18 +110,28 @@ async fn while_our_name_is_refused_the_webhooks_are_served_and_the_guard_lets_no
     let folder = tempfile::TempDir::new().unwrap();
     std::fs::write(folder.path().join("tls.crt"), &made.cert).unwrap();
     std::fs::write(folder.path().join("tls.key"), &made.key).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let config = json!({"webhook": {"port": port, "certificate": {"folder": folder.path()}}});
-    let webhook = load(&config.to_string(), "f", &Defaults::default()).unwrap().webhook;
-    let (kube, refusals) = api_server(&[403; 10_000]).await;
+    let (kube, refusals) = api_server(&[403; 10_000], "ada").await;
     let health = Health::default();
-    let ready = Ready::after(health.clone(), [Part::Webhooks]);
     let (stop, stopped) = watch::channel(false);
     let patience = Duration::from_millis(300);
     let naming = Naming { again: Duration::from_millis(10), patience };
-    let begin = Instant::now();
     let metrics = Metrics::new("0");
-    let task = start_with(&webhook, kube, &metrics, ready, stopped, naming).await.unwrap();
+    // A port that was free a moment ago may be somebody else's.
+    let mut failures = Vec::new();
+    let (port, begin, task) = loop {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let config = json!({"webhook": {"port": port, "certificate": {"folder": folder.path()}}});
+        let webhook = load(&config.to_string(), "f", &Defaults::default()).unwrap().webhook;
+        let ready = Ready::after(health.clone(), [Part::Webhooks]);
+        let (kube, stopped, begin) = (kube.clone(), stopped.clone(), Instant::now());
+        match start_with(&webhook, kube, &metrics, ready, stopped, naming).await {
+            Ok(task) => break (port, begin, task),
+            Err(error) => failures.push(error),
+        }
+        assert!(failures.len() < 5, "{failures:?}");
+    };
     until("not ready", async || health.not_ready().is_none()).await;
     assert!(begin.elapsed() >= patience, "the name is waited for");
 

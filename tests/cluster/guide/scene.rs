@@ -20,6 +20,9 @@ pub(super) const SOON: Duration = Duration::from_secs(120);
 /// How long what stays is watched: eight looks of an HPA, and four ticks of the planner.
 const WATCHED: Duration = Duration::from_secs(8);
 
+/// Looks in that time without which nothing was watched.
+const LEAST_LOOKS: usize = 5;
+
 /// The graph of the guide.
 pub(super) const GRAPH: &str = "sglang-agg";
 
@@ -168,14 +171,22 @@ impl Scene {
         self.comes_to(service, &what, |all| all.iter().all(|count| *count >= replicas)).await;
     }
 
-    /// Watches that adapter, graph and pods of a service have this many and keep them.
+    /// Watches that adapter, graph and pods of a service have this many and keep them. A look that
+    /// fails says nothing.
     pub(super) async fn keeps(&self, service: &str, replicas: u32) {
         let until = tokio::time::Instant::now() + WATCHED;
+        let (mut looks, mut failures) = (0, Vec::new());
         while tokio::time::Instant::now() < until {
-            let counts = self.counts(service).await.expect("counts");
-            assert_eq!(counts, [replicas; 3], "adapter, graph, pods of {service}");
+            match self.counts(service).await {
+                Ok(counts) => {
+                    assert_eq!(counts, [replicas; 3], "adapter, graph, pods of {service}");
+                    looks += 1;
+                }
+                Err(error) => failures.push(error),
+            }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        assert!(looks >= LEAST_LOOKS, "{looks} looks at {service}; {failures:?}");
     }
 
     async fn comes_to(&self, service: &str, what: &str, wanted: impl Fn([u32; 3]) -> bool) {
