@@ -9,7 +9,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use sla_planner::forecast::{Demand, Lengths};
 use sla_planner::observe::{Inventory, Missing, Observation, PoolInventory, Role, Signal, Traffic};
 use sla_planner::plan::{Correction, Memory, PlanInput, PoolInput, SizePool, plan, size};
@@ -72,7 +72,7 @@ fn input(engine: &EngineProfile, phase: f64, tick: u32) -> PlanInput<'_> {
 /// A planner that has seen so many ticks.
 fn warm(engine: &EngineProfile, phase: f64, ticks: u32) -> Memory {
     (0..ticks)
-        .fold(Memory::default(), |memory, tick| plan(&input(engine, phase, tick), &memory).memory)
+        .fold(Memory::default(), |memory, tick| plan(&input(engine, phase, tick), memory).memory)
 }
 
 /// Prints the median and the tail of single decisions, each after the one before.
@@ -83,7 +83,7 @@ fn tail(engine: &EngineProfile, decisions: u32) {
         .map(|tick| {
             let input = input(engine, 0.0, tick);
             let start = std::time::Instant::now();
-            let outcome = black_box(plan(black_box(&input), black_box(&memory)));
+            let outcome = black_box(plan(black_box(&input), std::mem::take(&mut memory)));
             let time = start.elapsed();
             memory = outcome.memory;
             time
@@ -106,13 +106,25 @@ fn decisions(c: &mut Criterion) {
     let first = input(&engine, 0.0, WARM);
     let memory = warm(&engine, 0.0, if smoke { 1 } else { WARM });
     c.bench_function("decision/disaggregated", |b| {
-        b.iter(|| plan(black_box(&first), black_box(&memory)));
+        let memory = || memory.clone();
+        b.iter_batched(memory, |memory| plan(black_box(&first), memory), BatchSize::SmallInput);
     });
-    let many: Vec<(PlanInput<'_>, Memory)> = (0..if smoke { 1 } else { DEPLOYMENTS })
+    // As a service goes round: what each deployment has learned takes the place of what it knew.
+    let mut many: Vec<(PlanInput<'_>, Memory)> = (0..if smoke { 1 } else { DEPLOYMENTS })
         .map(|n| (input(&engine, f64::from(n), WARM), warm(&engine, f64::from(n), WARM)))
         .collect();
+    let mut tick = WARM;
     c.bench_function("decision/1000_pools", |b| {
-        b.iter(|| many.iter().map(|(input, memory)| plan(input, memory)).collect::<Vec<_>>());
+        b.iter(|| {
+            for (input, memory) in &mut many {
+                let outcome = plan(input, std::mem::take(memory));
+                *memory = black_box(outcome).memory;
+            }
+            tick += 1;
+            for (n, (input, _)) in (0..).zip(&mut many) {
+                *input = self::input(&engine, f64::from(n), tick);
+            }
+        });
     });
     drop(many);
     let pools = ROLES.map(|role| SizePool {

@@ -26,9 +26,10 @@ use crate::units::{Gpus, Millis, Replicas, Role, Share, round_to_u64};
 /// [`Intervals::hold`](crate::spec::Intervals::hold) has passed. The user's limits (`min`, `max`, the
 /// budget) need neither metrics nor time to be obeyed. Calling it again with the outcome carried out
 /// changes nothing.
+///
+/// The memory is that of the outcome before; the one to go on with is in the new outcome.
 #[must_use]
-pub fn plan(input: &PlanInput<'_>, memory: &Memory) -> Outcome {
-    let mut memory = memory.clone();
+pub fn plan(input: &PlanInput<'_>, mut memory: Memory) -> Outcome {
     let starting = starting::look(input, &mut memory);
     let traffic = &input.observation.traffic;
     // What is old teaches only that there was more: a counter that stands still is not an idle fleet.

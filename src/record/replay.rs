@@ -174,7 +174,7 @@ impl Replay {
             return cannot(Why::Gap { expected: stream.next, found: record.seq });
         }
         let input = stream.setting.input(record.at, record.observation.clone());
-        let Outcome { decision, report, memory } = plan(&input, &stream.memory);
+        let Outcome { decision, report, memory } = plan(&input, std::mem::take(&mut stream.memory));
         stream.memory = memory;
         stream.next = stream.next.saturating_add(1);
         let recorded = Line::Tick(Box::new(record.clone()));

@@ -100,8 +100,8 @@ fn lines(run: &str, ticks: i64) -> Vec<String> {
     let mut out = Vec::new();
     for i in 0..ticks {
         let input = input(&engine, i);
-        let Outcome { decision, report, memory: after } = plan(&input, &memory);
         let checkpoint = recorder.checkpoint(&input, &memory);
+        let Outcome { decision, report, memory: after } = plan(&input, memory);
         out.extend(checkpoint.map(|c| Line::Checkpoint(Box::new(c)).to_text().unwrap()));
         memory = after;
         let record = recorder.tick(Mode::Act, input, decision, report, vec![], vec![]);

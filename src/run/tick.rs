@@ -240,14 +240,18 @@ impl Planner {
         }
         let began = Instant::now();
         let input = input(&self.config, &self.engines, &self.told_gpus, now, observation);
-        // A fault of ours must not take the fleet down with it: it counts, and the counts stay.
-        let outcome = catch_unwind(AssertUnwindSafe(|| plan(&input, &self.memory)));
+        let checkpoint = self.recorder.checkpoint(&input, &self.memory);
+        // A fault of ours must not take the fleet down with it: it counts, and the counts stay. The
+        // next tick begins as after a restart, since what was learned may be what brought it about.
+        let memory = std::mem::take(&mut self.memory);
+        let outcome = catch_unwind(AssertUnwindSafe(|| plan(&input, memory)));
         let took = began.elapsed();
         let Outcome { decision, report, memory } = match outcome {
             Ok(outcome) => outcome,
             Err(panic) => {
                 self.metrics.error("planner", "panic");
                 self.figures.tick("panic", took);
+                self.recorder.lost();
                 // No record can be made without a decision. With the memory that a replay of the
                 // record carries to this moment, what was seen makes the input whole.
                 tracing::error!(
@@ -262,7 +266,6 @@ impl Planner {
         };
         let limits: Vec<PoolLimits> = input.pools.iter().map(PoolLimits::from).collect();
         let notes = check::judge(&limits, input.budget, &input.observation, &decision);
-        let checkpoint = self.recorder.checkpoint(&input, &self.memory);
         self.memory = memory;
         let acts = self.config.mode == Mode::Act && check::may_act(&notes);
         let acted = if acts {

@@ -182,7 +182,8 @@ fn w04_a_length_that_could_not_be_asked_for_is_not_zero() {
         let mut traffic = load.traffic(fleet.now, INTERVAL);
         traffic.isl = Signal::missing(why);
         let observation = fleet.observation(traffic.clone());
-        let report = sla_planner::plan::plan(&fleet.input(observation), &fleet.memory).report;
+        let report =
+            sla_planner::plan::plan(&fleet.input(observation), fleet.memory.clone()).report;
         assert!((report.demand.unwrap().isl.mean.get() - 3000.0).abs() < 1e-6);
         let decision = fleet.tick_on(traffic);
         assert_eq!(fleet.asked, before, "{:?}", codes(&decision));

@@ -255,7 +255,7 @@ fn d21_the_budget_is_never_exceeded() {
                 fleet.asked = [prefill, decode];
                 (fleet.gpus, fleet.budget) = (gpus, Some(budget));
                 let observation = fleet.observation(outage(fleet.intervals.window));
-                let decision = plan(&fleet.input(observation), &fleet.memory).decision;
+                let decision = plan(&fleet.input(observation), fleet.memory.clone()).decision;
                 let target =
                     |i: usize| decision.pools[i].target.map_or(fleet.asked[i], Replicas::get);
                 let total = target(0) * gpus[0] + target(1) * gpus[1];

@@ -167,7 +167,7 @@ impl Fleet {
         }
         let observation = self.observation(traffic);
         let input = self.input(observation);
-        let Outcome { decision, memory, report: _ } = plan(&input, &self.memory);
+        let Outcome { decision, memory, report: _ } = plan(&input, self.memory.clone());
         let limits: Vec<PoolLimits> = input.pools.iter().map(PoolLimits::from).collect();
         let notes = judge(&limits, input.budget, &input.observation, &decision);
         assert_eq!(notes, [], "{decision:?}");

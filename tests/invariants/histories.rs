@@ -33,7 +33,7 @@ proptest! {
         let line = |play: &Play, memory: &Memory, observation: &str| {
             let observation = serde_json::from_str(observation).unwrap();
             let input = play.setup.input(play.now, observation);
-            let outcome = plan(&input, memory);
+            let outcome = plan(&input, memory.clone());
             let record = Record {
                 version: VERSION,
                 run: "a run".to_owned(),

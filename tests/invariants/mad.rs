@@ -217,7 +217,7 @@ proptest! {
         for memory in [Memory::default(), play.memory.clone()] {
             let mut input = play.input(&tick);
             bents.iter().for_each(|bent| bend(&mut input, bent));
-            let first = plan(&input, &memory);
+            let first = plan(&input, memory.clone());
             let limits: Vec<PoolLimits> = input.pools.iter().map(PoolLimits::from).collect();
             let notes = judge(&limits, input.budget, &input.observation, &first.decision);
             if is_possible(&input) {
@@ -225,7 +225,7 @@ proptest! {
             }
             prop_assert!(first.decision.pools.iter().all(|p| !p.reason.code().is_empty()));
             // And what it remembers of it can be planned with.
-            let after = plan(&play.input(&tick), &first.memory);
+            let after = plan(&play.input(&tick), first.memory.clone());
             prop_assert_eq!(after.decision.pools.len(), play.setup.pools.len());
         }
     }

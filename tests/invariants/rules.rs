@@ -38,7 +38,7 @@ impl Play {
     /// Decides once and checks every rule of a single tick. Nothing is carried out.
     pub(crate) fn decide(&self, tick: &Tick) -> Outcome {
         let input = self.input(tick);
-        let outcome = plan(&input, &self.memory);
+        let outcome = plan(&input, self.memory.clone());
         let limits: Vec<PoolLimits> = input.pools.iter().map(PoolLimits::from).collect();
         let notes = judge(&limits, input.budget, &input.observation, &outcome.decision);
         assert_eq!(notes, [], "the referee objects: {:?}", outcome.decision);

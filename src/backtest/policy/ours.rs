@@ -39,7 +39,7 @@ impl Ours {
         &self.objections
     }
 
-    fn step(&mut self, view: &View<'_>, told: Option<&mut Told<'_>>) -> Orders {
+    fn step(&mut self, view: &View<'_>, mut told: Option<&mut Told<'_>>) -> Orders {
         let Setting { sla, pools, budget, intervals, predictor } = &self.setting;
         let sight = Sight {
             window: intervals.window,
@@ -57,8 +57,11 @@ impl Ours {
             predictor: *predictor,
             observation: sight.observe(view, |role| pools.get(&role).map(|p| p.gpus)),
         };
-        let Outcome { decision, report, memory } = plan(&input, &self.memory);
-        let before = std::mem::replace(&mut self.memory, memory);
+        let checkpoint =
+            told.as_deref_mut().and_then(|t| t.recorder.checkpoint(&input, &self.memory));
+        let memory = std::mem::take(&mut self.memory);
+        let Outcome { decision, report, memory } = plan(&input, memory);
+        self.memory = memory;
         let notes = check::judge(&limits, input.budget, &input.observation, &decision);
         let mut orders = Orders {
             next: Some(SimTime::from_timestamp(decision.next_tick)),
@@ -77,7 +80,7 @@ impl Ours {
         let notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
         if let Some(told) = told {
             let Told { recorder, out } = told;
-            if let Some(checkpoint) = recorder.checkpoint(&input, &before) {
+            if let Some(checkpoint) = checkpoint {
                 out(&Line::Checkpoint(Box::new(checkpoint)));
             }
             let writes = if acts { decision.writes() } else { Vec::new() };

@@ -124,8 +124,9 @@ impl Agreed {
             observation,
         };
         self.previous = Some(now);
-        // A fault of ours must not end the session, nor move a replica.
-        let outcome = catch_unwind(AssertUnwindSafe(|| plan(&input, &self.memory)));
+        // A fault of ours must not end the session, nor move a replica. What was learned goes with it.
+        let memory = std::mem::take(&mut self.memory);
+        let outcome = catch_unwind(AssertUnwindSafe(|| plan(&input, memory)));
         let Ok(Outcome { decision, report, memory }) = outcome else {
             let next_tick_ms = now.plus(TICK).as_millis();
             return Decided { next_tick_ms, reason: PANIC, ..Decided::default() };

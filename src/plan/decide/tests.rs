@@ -153,8 +153,8 @@ impl Bench {
             predictor: Predictor::default(),
             observation,
         };
-        let outcome = plan(&input, &self.memory);
-        assert_eq!(outcome, plan(&input, &self.memory), "same input, same answer");
+        let outcome = plan(&input, self.memory.clone());
+        assert_eq!(outcome, plan(&input, self.memory.clone()), "same input, same answer");
         let limits: Vec<PoolLimits> = input.pools.iter().map(PoolLimits::from).collect();
         let notes = judge(&limits, input.budget, &input.observation, &outcome.decision);
         assert_eq!(notes, [], "{:?}", outcome.decision);

@@ -48,7 +48,7 @@ fn a_planner_that_knows_the_hours_before_holds_what_they_showed() {
         learn_history(&input, &mut memory, &on_and_off(input.now));
         assert_eq!((memory.since, memory.wanted.len()), (None, 0), "nothing was decided");
         let high = |memory: &Memory| {
-            let outcome = plan(&input, memory);
+            let outcome = plan(&input, memory.clone());
             let bands = outcome.report.bands.unwrap();
             assert_eq!(
                 (bands.predictor, bands.horizon, bands.hold),
