@@ -74,12 +74,12 @@ impl Kinds {
     /// What was known last, asked for again a moment later: each question to an API server that says
     /// nothing costs its whole deadline.
     fn keep_last(&self) -> Served {
-        let served = self.last();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let at = Instant::now().checked_sub(ASK_AGAIN.saturating_sub(SILENT_PAUSE));
-        if let Some(at) = at {
-            *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Known { served, at });
+        if let (Some(known), Some(at)) = (known.as_mut(), at) {
+            known.at = at;
         }
-        served
+        known.map_or_else(Served::default, |known| known.served)
     }
 
     /// What was known last, without asking; `v1alpha1` where nothing was.
