@@ -242,6 +242,13 @@ pub enum CallFailure {
     Transport(#[source] Box<kube::Error>),
 }
 
+impl CallFailure {
+    /// The right to a call is missing.
+    fn missing(call: &Call) -> Self {
+        Self::Forbidden { role: call.role(), rule: call.rbac_rule() }
+    }
+}
+
 impl CallError {
     /// Wraps what kube says about a call.
     #[must_use]
@@ -289,6 +296,12 @@ impl CallError {
         }
     }
 
+    /// RBAC will say no to a call.
+    #[must_use]
+    pub fn forbidden(call: &Call) -> Self {
+        Self { failure: CallFailure::missing(call), call: Box::new(call.clone()) }
+    }
+
     /// Whether RBAC says no.
     #[must_use]
     pub const fn is_forbidden(&self) -> bool {
@@ -323,7 +336,7 @@ fn failure_of(call: &Call, error: kube::Error) -> CallFailure {
             let owner = Call { verb: "update", resource: OWNER_FINALIZERS, ..call.clone() };
             CallFailure::Forbidden { role: call.role(), rule: owner.rbac_rule() }
         }
-        (403, _) => CallFailure::Forbidden { role: call.role(), rule: call.rbac_rule() },
+        (403, _) => CallFailure::missing(call),
         (404, _) => CallFailure::NotFound,
         (409, "AlreadyExists") => CallFailure::AlreadyExists,
         (409, _) => CallFailure::Conflict,

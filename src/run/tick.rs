@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::api::names;
 use crate::check::{self, PoolLimits};
-use crate::controllers::client::Call;
+use crate::controllers::client::{Call, CallError};
 use crate::controllers::clock;
 use crate::controllers::inventory::{self, DgdInventory, InventoryError};
 use crate::controllers::kinds::Kinds;
@@ -161,11 +161,7 @@ impl Planner {
             match rights::allowed(&self.kube, call, CALL_DEADLINE).await {
                 Ok(true) => {}
                 Ok(false) => {
-                    let what = format!(
-                        "{call}: not allowed; add to the Role of namespace {} the rule {}",
-                        self.target.namespace,
-                        call.rbac_rule()
-                    );
+                    let what = CallError::forbidden(call).to_string();
                     return Err(RunError::Forbidden { what });
                 }
                 Err(error) => {

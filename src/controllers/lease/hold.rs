@@ -314,11 +314,7 @@ impl Desk {
             let call = self.call(verb);
             match rights::allowed(&self.client, &call, self.options.timing.call).await {
                 Ok(true) => {}
-                Ok(false) => missing.push(format!(
-                    "{call}: not allowed; add to the Role of namespace {} the rule {}",
-                    self.options.namespace,
-                    call.rbac_rule()
-                )),
+                Ok(false) => missing.push(CallError::forbidden(&call).to_string()),
                 // Nor would the next question be answered.
                 Err(_) => break,
             }
