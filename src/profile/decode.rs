@@ -40,7 +40,8 @@ pub struct DecodeSurface {
 #[derive(Clone, Debug, PartialEq)]
 enum Shape {
     /// Rows by growing context; `kv_slope` in ms a token of the batch, above the last one.
-    Rows { rows: Vec<Row>, kv_slope: Option<f64> },
+    /// From the batch `ordered_from` on, no row is below a shorter one.
+    Rows { rows: Vec<Row>, ordered_from: f64, kv_slope: Option<f64> },
     /// Points that form no rows.
     Plane { plane: Plane, batch: (f64, f64), context: (f64, f64) },
 }
@@ -66,6 +67,29 @@ impl Row {
     fn at(&self, batch: f64) -> f64 {
         let (last, value) = self.curve.last();
         if batch > last { value + self.last_slope * (batch - last) } else { self.curve.at(batch) }
+    }
+
+    /// The smallest batch known from which on this row is never below `other`; infinite where it
+    /// falls below in the end.
+    fn above_from(&self, other: &Self) -> f64 {
+        let above = |batch: f64| self.at(batch) - other.at(batch);
+        let last = self.curve.last().0.max(other.curve.last().0);
+        if above(last) < 0.0 || self.last_slope < other.last_slope {
+            return f64::INFINITY;
+        }
+        let mut knots: Vec<f64> =
+            self.curve.points().chain(other.curve.points()).map(|(batch, _)| batch).collect();
+        knots.sort_by(f64::total_cmp);
+        // Between two knots the difference is a cubic, which lies within its Bernstein coefficients.
+        let is_above = |from: f64, to: f64| {
+            let [v0, v1, v2, v3] =
+                [0.0, 1.0 / 3.0, 2.0 / 3.0, 1.0].map(|part| above(from + part * (to - from)));
+            v0 >= 0.0
+                && -5.0 * v0 + 18.0 * v1 - 9.0 * v2 + 2.0 * v3 >= 0.0
+                && 2.0 * v0 - 9.0 * v1 + 18.0 * v2 - 5.0 * v3 >= 0.0
+                && v3 >= 0.0
+        };
+        knots.windows(2).rev().find(|w| !is_above(w[0], w[1])).map_or(0.0, |w| w[1])
     }
 }
 
@@ -110,7 +134,8 @@ impl DecodeSurface {
                 .map(|(own, lent)| row(own, lent, &plane))
                 .collect();
             let kv_slope = kv_slope(&rows);
-            Shape::Rows { rows, kv_slope }
+            let ordered_from = rows.windows(2).map(|w| w[1].above_from(&w[0])).fold(0.0, f64::max);
+            Shape::Rows { rows, ordered_from, kv_slope }
         };
         Self { shape, lends, max_kv_tokens: max_kv_tokens.get() }
     }
@@ -145,7 +170,7 @@ impl DecodeSurface {
     #[must_use]
     pub fn context_range(&self) -> RangeInclusive<f64> {
         match &self.shape {
-            Shape::Rows { rows, kv_slope: _ } => rows[0].context..=rows[rows.len() - 1].context,
+            Shape::Rows { rows, .. } => rows[0].context..=rows[rows.len() - 1].context,
             Shape::Plane { context: (low, high), plane: _, batch: _ } => *low..=*high,
         }
     }
@@ -155,7 +180,7 @@ impl DecodeSurface {
     #[must_use]
     pub fn batch_range(&self, context: f64) -> RangeInclusive<f64> {
         let (low, high) = match &self.shape {
-            Shape::Rows { rows, kv_slope: _ } => {
+            Shape::Rows { rows, .. } => {
                 let k = shorter_row(rows, context);
                 let next = &rows[(k + 1).min(rows.len() - 1)];
                 let low = rows[k].curve.first().0.min(next.curve.first().0);
@@ -208,39 +233,44 @@ impl DecodeSurface {
 
     fn value(&self, batch: f64, context: f64) -> f64 {
         let (batch, context) = (batch.clamp(0.0, FARTHEST), context.clamp(0.0, FARTHEST));
-        let (rows, kv_slope) = match &self.shape {
+        let (rows, ordered_from, kv_slope) = match &self.shape {
             Shape::Plane { plane, .. } => {
                 return plane.base + batch.max(1.0) * plane.slope(context);
             }
-            Shape::Rows { rows, kv_slope } => (rows, *kv_slope),
+            Shape::Rows { rows, ordered_from, kv_slope } => (rows, *ordered_from, *kv_slope),
         };
         let last = &rows[rows.len() - 1];
         if context > last.context && kv_slope.is_none() {
             // One context only: as if all of the latency above the fixed cost were tokens read.
             return last.at(batch.max(1.0) * context / last.context);
         }
-        // Few tables have more rows than this; those that do pay for an allocation.
-        const STACK: usize = 32;
-        let mut stack = [0.0; STACK];
-        let mut heap = Vec::new();
-        let values = if rows.len() <= STACK {
-            &mut stack[..rows.len()]
-        } else {
-            heap.resize(rows.len(), 0.0);
-            &mut heap[..]
-        };
-        for (value, row) in values.iter_mut().zip(rows) {
-            *value = row.at(batch);
-        }
-        isotonic(values);
         let k = shorter_row(rows, context);
-        if context <= rows[0].context {
-            values[0]
-        } else if k + 1 == rows.len() {
-            values[k] + kv_slope.unwrap_or(0.0) * batch.max(1.0) * (context - last.context)
+        let (shorter, longer) = if batch >= ordered_from {
+            (rows[k].at(batch), rows.get(k + 1).map(|row| row.at(batch)))
         } else {
-            let t = (context - rows[k].context) / (rows[k + 1].context - rows[k].context);
-            values[k] + t * (values[k + 1] - values[k])
+            // Few tables have more rows than this; those that do pay for an allocation.
+            const STACK: usize = 32;
+            let mut stack = [0.0; STACK];
+            let mut heap = Vec::new();
+            let values = if rows.len() <= STACK {
+                &mut stack[..rows.len()]
+            } else {
+                heap.resize(rows.len(), 0.0);
+                &mut heap[..]
+            };
+            for (value, row) in values.iter_mut().zip(rows) {
+                *value = row.at(batch);
+            }
+            isotonic(values);
+            (values[k], values.get(k + 1).copied())
+        };
+        match longer {
+            _ if context <= rows[0].context => shorter,
+            None => shorter + kv_slope.unwrap_or(0.0) * batch.max(1.0) * (context - last.context),
+            Some(longer) => {
+                let t = (context - rows[k].context) / (rows[k + 1].context - rows[k].context);
+                shorter + t * (longer - shorter)
+            }
         }
     }
 
@@ -468,5 +498,35 @@ mod tests {
         ]);
         assert_eq!(s.itl(1.0, 500.0).value.get(), 5.5);
         assert_eq!(s.itl(100.0, 4000.0).value.get(), 8.5);
+    }
+    #[test]
+    fn what_is_known_to_be_in_order_is_what_all_rows_say() {
+        let measured = crate::profile::library::get(crate::profile::library::DEFAULT).unwrap();
+        let crossing = surface(&[
+            (1.0, 500.0, 6.0),
+            (40.0, 500.0, 7.0),
+            (100.0, 500.0, 9.0),
+            (1.0, 4000.0, 5.0),
+            (40.0, 4000.0, 8.0),
+            (100.0, 4000.0, 12.0),
+        ]);
+        let falling = surface(&[
+            (1.0, 500.0, 6.0),
+            (100.0, 500.0, 9.0),
+            (1.0, 4000.0, 7.0),
+            (100.0, 4000.0, 8.0),
+        ]);
+        let cases = [(rows(), 0.0), (crossing, 40.0), (falling, f64::INFINITY)];
+        for (fast, from) in cases.into_iter().chain([(measured.decode().clone(), 29.0)]) {
+            let mut slow = fast.clone();
+            let Shape::Rows { ordered_from, .. } = &mut slow.shape else { panic!("no rows") };
+            assert_eq!(std::mem::replace(ordered_from, f64::INFINITY), from);
+            for batch in 0..3000 {
+                for context in [1.0, 500.0, 700.0, 2000.0, 4000.0, 9000.0, 30_000.0] {
+                    let batch = f64::from(batch) / 4.0;
+                    assert_eq!(fast.value(batch, context), slow.value(batch, context), "{batch}");
+                }
+            }
+        }
     }
 }

@@ -98,15 +98,11 @@ impl Residuals {
         if !log.is_finite() {
             return;
         }
-        let hit = bin(log);
-        self.total = 0.0;
-        for (i, w) in self.weights.iter_mut().enumerate() {
+        for w in &mut self.weights {
             *w *= keep;
-            if i == hit {
-                *w += weight;
-            }
-            self.total += *w;
         }
+        self.weights[bin(log)] += weight;
+        self.total = self.total * keep + weight;
     }
 
     /// The logarithm below which the share `tau` of them is.

@@ -106,7 +106,8 @@ impl<'a> DecodeModel<'a> {
         let most = model.most();
         model.throughput = (0..=STEPS)
             .map(|k| {
-                let batch = most * (f64::from(k) / f64::from(STEPS)).powf(1.5);
+                let part = f64::from(k) / f64::from(STEPS);
+                let batch = most * part * part.sqrt();
                 (batch, batch / model.itl(batch))
             })
             .collect();

@@ -180,7 +180,7 @@ impl<'a> Candidate<'a> {
         }
         match &self.model {
             Model::Prefill(model, known) => {
-                let state = known.of(replicas, || self.prefill_state(model, replicas));
+                let state = self.prefill_state(model, known, replicas);
                 let out = model.late(state, self.sla.ttft.get() - first_step);
                 Effect {
                     late: Late { ttft: out.late, itl: 0.0 },
@@ -213,8 +213,14 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    fn prefill_state(&self, model: &PrefillModel, replicas: u32) -> PrefillState {
-        model.state(f64::from(replicas.max(1)), self.rate, self.dispersion)
+    fn prefill_state(
+        &self,
+        model: &PrefillModel,
+        known: &Known<PrefillState>,
+        replicas: u32,
+    ) -> PrefillState {
+        let replicas = replicas.max(1);
+        known.of(replicas, || model.state(f64::from(replicas), self.rate, self.dispersion))
     }
 
     /// The time of one iteration, and what this many replicas do.
@@ -277,9 +283,9 @@ impl<'a> Candidate<'a> {
         let engines = f64::from(replicas.max(1));
         let known = |x: f64| x.is_finite().then(|| Millis::clamped(x));
         match &self.model {
-            Model::Prefill(model, _) => {
-                let t = model.quantile(self.prefill_state(model, replicas), late) + first_step;
-                (known(t), None)
+            Model::Prefill(model, states) => {
+                let state = self.prefill_state(model, states, replicas);
+                (known(model.quantile(state, late) + first_step), None)
             }
             Model::Decode(model, _) => {
                 let state = model.state(engines, self.rate, self.dispersion);
@@ -318,9 +324,9 @@ impl<'a> Candidate<'a> {
         };
         let engines = f64::from(fewer);
         let of_target = match (&self.model, effect.bound) {
-            (Model::Prefill(model, _), _) => target(
+            (Model::Prefill(model, known), _) => target(
                 Latency::Ttft,
-                model.quantile(self.prefill_state(model, fewer), late) + first_step,
+                model.quantile(self.prefill_state(model, known, fewer), late) + first_step,
             ),
             (Model::Decode(model, _), Bound::ItlBatch) => {
                 let state = model.state(engines, self.rate, self.dispersion);
