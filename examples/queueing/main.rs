@@ -1,8 +1,8 @@
 //! The queueing model against the simulator: TTFT p95 of 360 prefill fleets.
 //!
 //! `cargo run --release --no-default-features --example queueing` prints a line for each and the
-//! errors by kind, then the same for requests that come in groups. With `-- --quick` runs are shorter
-//! and fewer, and the simulated figures less certain.
+//! errors by kind, then the same for requests that come in groups; `-- gaps` and `-- groups` play one
+//! half. With `-- --quick` runs are shorter and fewer, and the simulated figures less certain.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "it may fail loudly, and prints")]
 
 mod grid;
@@ -110,12 +110,16 @@ fn table(points: &[Point]) {
 
 #[expect(clippy::disallowed_methods, reason = "an example is its own command line")]
 fn main() {
-    let effort = if std::env::args().any(|arg| arg == "--quick") { QUICK } else { WHOLE };
+    let asked: Vec<String> = std::env::args().skip(1).collect();
+    let asks = |what: &str| asked.iter().any(|arg| arg == what);
+    let effort = if asks("--quick") { QUICK } else { WHOLE };
+    let halves = [("gaps", Arrivals::Gaps), ("groups", Arrivals::Groups)];
+    let named = halves.iter().any(|(name, _)| asks(name));
     println!(
         "profile,isl,cv2,engines,load,arrivals,dispersion,attention,requests,simulated,\
          uncertain,model,error %"
     );
-    for arrivals in [Arrivals::Gaps, Arrivals::Groups] {
+    for (_, arrivals) in halves.into_iter().filter(|(name, _)| !named || asks(name)) {
         let mut points = play(&grid(arrivals, ATTENTION), effort);
         let rank = |p: &Point| {
             let Cell { profile, cv2, engines, load, dispersion, .. } = p.cell;
