@@ -38,6 +38,9 @@ pub const LEASE_PLURAL: &str = "leases";
 /// Lease whose holder runs the adapter controller in its namespace.
 pub const LEASE_ADAPTERS: &str = "sla-planner-adapters";
 
+/// Lease whose holder plans for the graphs that ask for it.
+pub const LEASE_PLANNER: &str = "sla-planner";
+
 /// Who we are in `metadata.managedFields` and in the source of events.
 pub const FIELD_MANAGER: &str = "sla-planner";
 
@@ -63,6 +66,8 @@ pub const ANNOTATION_ENABLE_METRICS: &str = "nvidia.com/enable-metrics";
 /// CRD annotation by which Helm leaves a CRD in place when the chart is removed.
 pub const ANNOTATION_HELM_RESOURCE_POLICY: &str = "helm.sh/resource-policy";
 
+/// Annotation by which a graph asks a service of the cluster to plan for it, and says how.
+pub const ANNOTATION_CONFIG: &str = "sla-planner/config";
 /// Annotation of the webhook's Secret: when its certificate ends.
 pub const ANNOTATION_NOT_AFTER: &str = "sla-planner/certificate-not-after";
 /// Annotation of the webhook's Secret: the names that its certificate is for.
@@ -108,6 +113,8 @@ pub const EVENT_ADAPTER_DELETED: &str = "AdapterDeleted";
 /// Event on a DGD: two services, or a service and a foreign object, want one adapter name.
 pub const EVENT_ADAPTER_CONFLICT: &str = "AdapterConflict";
 
+/// Event on a DGD: what it says of how to plan for it cannot be used.
+pub const EVENT_INVALID_CONFIG: &str = "InvalidConfig";
 /// Event on an adapter: somebody else sets its replicas too.
 pub const EVENT_CONFLICT: &str = "Conflict";
 /// Event on an adapter: nobody else sets its replicas any more.

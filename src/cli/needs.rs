@@ -17,14 +17,17 @@ pub(super) struct Need {
 pub(super) fn of_run(config: &Config) -> Vec<Need> {
     let need = |what: &str, how: &str| Need { what: what.to_owned(), how: how.to_owned() };
     let mut needs = Vec::new();
-    if config.target.is_none() {
-        let how = "give `target.dgd`, or set DYN_PARENT_DGD_K8S_NAME";
+    let one = config.cluster.is_none();
+    if one && config.target.is_none() {
+        let how =
+            "give `target.dgd`, or set DYN_PARENT_DGD_K8S_NAME; or `cluster: {}` for all that ask";
         needs.push(need("a DGD to scale", how));
     }
     if config.prometheus.is_none() {
         needs.push(need("a Prometheus", "give `prometheus.url`, or set PROMETHEUS_ENDPOINT"));
     }
-    if config.pools.is_empty() {
+    // Who plans for many may leave it to each what its pools are.
+    if one && config.pools.is_empty() {
         let how = "give `pools.prefill` and `pools.decode`, or `pools.aggregated`";
         needs.push(need("pools to scale", how));
     }

@@ -1,8 +1,8 @@
-//! `sla-planner run`: plan for one DynamoGraphDeployment and scale it.
+//! `sla-planner run`: plan for one DynamoGraphDeployment, or for all that ask, and scale them.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
@@ -13,11 +13,13 @@ use super::needs::{self, Need};
 use super::stock::Flags;
 use crate::profile::{EngineProfile, library};
 use crate::prometheus::Endpoint;
-use crate::run::{RunError, Setup, Warmup};
+use crate::run::{ClusterSetup, RunError, Setup, Warmup};
 use crate::spec::{Config, Intervals, Mode, PrometheusSource, format_duration};
 use crate::trace::windows;
+use crate::units::Role;
 
-/// Plans for one DynamoGraphDeployment and scales it, until SIGTERM.
+/// Plans for one DynamoGraphDeployment, or for all that ask (`cluster` in the file), and scales them,
+/// until SIGTERM.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The configuration: a file, or the text itself as JSON; that of Dynamo's planner 1.x will do.
@@ -48,17 +50,26 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
     if args.advise {
         config.mode = Mode::Advise;
     }
+    if config.cluster.is_some() {
+        let setup = cluster_setup(config, args)?;
+        start_log(&args.log)?;
+        return block_on(crate::run::run_cluster(setup));
+    }
     let setup = setup(config, args)?;
     start_log(&args.log)?;
     if let Some(text) = needs::without_profile(&setup.config) {
         tracing::warn!("{text}");
     }
+    block_on(crate::run::run(setup))
+}
+
+fn block_on(run: impl Future<Output = Result<(), RunError>>) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    let ended = runtime.block_on(crate::run::run(setup));
+    let ended = runtime.block_on(run);
     // A look-up of a name that hangs, or a file, must not hold up the end of the process.
     runtime.shutdown_background();
     ended.map_err(ended_by)
@@ -88,11 +99,66 @@ fn setup(config: Config, args: &Args) -> Result<Setup, CliError> {
         return Err(CliError::bad_input(format!("{file}: `run` needs a target and a Prometheus")));
     };
     let prometheus = endpoint(source);
+    let engines = engines(&config, |name| Ok(name.to_owned()))?;
+    let warmup = config.forecast.warmup_trace.as_deref().map(|path| warmup(path, &config));
+    let warmup = warmup.transpose()?;
+    let (context, instance) = (args.context.clone(), files::instance());
+    Ok(Setup { config, target, prometheus, engines, warmup, context, instance })
+}
+
+/// What a service of the cluster needs beyond a valid configuration. Profiles that the file names are
+/// looked at before anything asks.
+fn cluster_setup(config: Config, args: &Args) -> Result<ClusterSetup, CliError> {
+    let file = args.config.as_deref().map_or_else(|| ORIGIN.to_owned(), files::origin);
+    if let Some(need) = needs::of_run(&config).first() {
+        return Err(CliError::bad_input(format!("{file}: `run` needs {}", need.what))
+            .hint(need.how.clone()));
+    }
+    let (Some(cluster), Some(source)) = (config.cluster.clone(), &config.prometheus) else {
+        return Err(CliError::bad_input(format!("{file}: `run` needs a Prometheus")));
+    };
+    let prometheus = endpoint(source);
+    let folder = cluster.profiles.clone();
+    let place = move |name: &str| profile_place(name, folder.as_deref());
+    engines(&config, &place)?;
+    let engines = move |config: &Config| {
+        engines(config, &place).map_err(|CliError { error, .. }| format!("{error:#}"))
+    };
+    let (context, instance) = (args.context.clone(), files::instance());
+    Ok(ClusterSetup { config, cluster, prometheus, engines: Box::new(engines), context, instance })
+}
+
+/// Where a profile is that a graph names: a shipped one, or an entry of the folder of profiles. Nobody
+/// reads other files of the service by naming them.
+fn profile_place(name: &str, folder: Option<&str>) -> Result<String, CliError> {
+    if library::get(name).is_ok() {
+        return Ok(name.to_owned());
+    }
+    let mut parts = Path::new(name).components();
+    let is_entry = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
+    match folder {
+        Some(folder) if is_entry => Ok(format!("{folder}/{name}")),
+        Some(_) => Err(CliError::bad_input(format!(
+            "profile {name}: expected a shipped profile, or the name of an entry of the folder              `cluster.profiles`"
+        ))),
+        None => Err(CliError::bad_input(format!(
+            "profile {name}: expected a shipped profile; with `cluster.profiles` the service has a \
+             folder of others"
+        ))),
+    }
+}
+
+/// The profile of each pool, and a budget that holds the fewest replicas. Without a profile of its own a
+/// pool begins with that of another engine, and learns.
+fn engines(
+    config: &Config,
+    place: impl Fn(&str) -> Result<String, CliError>,
+) -> Result<BTreeMap<Role, EngineProfile>, CliError> {
     let mut engines = BTreeMap::new();
     for (role, pool) in &config.pools {
-        // Without one of its own a pool begins with that of another engine, and learns.
-        let name = pool.profile.as_deref().unwrap_or(library::DEFAULT);
-        engines.insert(*role, files::profile_of(*role, name)?);
+        let name =
+            pool.profile.as_deref().map_or_else(|| Ok(library::DEFAULT.to_owned()), &place)?;
+        engines.insert(*role, files::profile_of(*role, &name)?);
     }
     needs::check_budget(
         config.budget,
@@ -102,10 +168,7 @@ fn setup(config: Config, args: &Args) -> Result<Setup, CliError> {
             (pool.min, pool.gpus(own.and_then(EngineProfile::gpus_per_engine)))
         }),
     )?;
-    let warmup = config.forecast.warmup_trace.as_deref().map(|path| warmup(path, &config));
-    let warmup = warmup.transpose()?;
-    let (context, instance) = (args.context.clone(), files::instance());
-    Ok(Setup { config, target, prometheus, engines, warmup, context, instance })
+    Ok(engines)
 }
 
 /// The trace to learn from before the first tick, as the queries of a tick would have seen it.

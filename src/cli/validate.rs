@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::exit::CliError;
 use super::{files, needs, say};
+use crate::api::names;
 use crate::profile::lint;
 use crate::spec::{Mode, format_duration};
 use crate::units::Predictor;
@@ -58,6 +59,18 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         line(format!("forecast: learns from {ticks} ticks of {path}"));
     }
     line(format!("decides every {}", format_duration(config.intervals.adjustment)));
+    if let Some(cluster) = &config.cluster {
+        let does = match config.mode {
+            Mode::Act => "scales",
+            Mode::Advise => "advises on",
+        };
+        let place = match &cluster.namespaces[..] {
+            [] => "every namespace".to_owned(),
+            names => format!("the namespaces {}", names.join(", ")),
+        };
+        let annotation = names::ANNOTATION_CONFIG;
+        line(format!("{does} each DGD of {place} that asks by the annotation {annotation}"));
+    }
     if let Some(t) = &config.target {
         let does = match config.mode {
             Mode::Act => "scales",

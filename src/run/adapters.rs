@@ -1,42 +1,87 @@
-//! The adapter controller, which one process of a namespace runs at a time.
+//! The adapter controller, which one process runs at a time, and what is told of a lease.
 
-use kube::Client;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::edges::Edges;
 use super::{CALL_DEADLINE, seen};
 use crate::api::names;
 use crate::controllers::adapter::{self, AdapterOptions};
 use crate::controllers::clock;
 use crate::controllers::lease::{LeaseOptions, Lost, Timing, Told, while_held};
 use crate::dashboard::Metrics;
+use crate::spec::Cluster;
 
-/// Keeps the adapters of a namespace while the lease is ours; the task ends by the stop, when the
-/// controller has ended and the lease is handed back.
+/// Whose adapters are kept, and where the lease is.
+pub(super) struct Scope {
+    /// `None` is every namespace.
+    namespace: Option<String>,
+    lease_namespace: String,
+}
+
+impl Scope {
+    /// Those of one namespace.
+    pub(super) fn namespace(namespace: &str) -> Self {
+        Self { namespace: Some(namespace.to_owned()), lease_namespace: namespace.to_owned() }
+    }
+
+    /// Those of a service of the cluster: of each namespace that it names, else of all.
+    pub(super) fn of_cluster(cluster: &Cluster) -> Vec<Self> {
+        if cluster.namespaces.is_empty() {
+            let lease_namespace = cluster.lease_namespace.clone();
+            return vec![Self { namespace: None, lease_namespace }];
+        }
+        let names: BTreeSet<&String> = cluster.namespaces.iter().collect();
+        names.into_iter().map(|name| Self::namespace(name)).collect()
+    }
+}
+
+/// Keeps the adapters of each scope while its lease is ours; a task ends by the stop, when its
+/// controller has ended and its lease is handed back.
 pub(super) fn start(
-    kube: Client,
-    namespace: &str,
+    edges: &Edges,
+    scopes: Vec<Scope>,
     instance: &str,
-    metrics: Metrics,
-    stopped: watch::Receiver<bool>,
-) -> JoinHandle<()> {
-    let lease = LeaseOptions {
-        namespace: namespace.to_owned(),
-        name: names::LEASE_ADAPTERS.to_owned(),
+    stopped: &watch::Receiver<bool>,
+) -> Vec<JoinHandle<()>> {
+    let held = Arc::new(Mutex::new(BTreeSet::new()));
+    let start = |(i, Scope { namespace, lease_namespace }): (usize, Scope)| {
+        let lease = lease(names::LEASE_ADAPTERS, lease_namespace, instance);
+        let options = AdapterOptions {
+            namespace,
+            call_deadline: CALL_DEADLINE,
+            instance: instance.to_owned(),
+            ..AdapterOptions::default()
+        };
+        let (held, metrics) = (Arc::clone(&held), edges.metrics.clone());
+        metrics.set_adapter_leader(false);
+        let told = move |told: &Told| {
+            let of = (names::LEASE_ADAPTERS, "the adapters are kept");
+            tell(told, of, &metrics, |holds| {
+                let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+                let _ = if holds { held.insert(i) } else { held.remove(&i) };
+                metrics.set_adapter_leader(!held.is_empty());
+            });
+        };
+        let kube = edges.kube.clone();
+        let client = kube.clone();
+        let work = move |stop| adapter::run(client.clone(), options.clone(), stop, |_| {});
+        tokio::spawn(while_held(kube, lease, seen(stopped.clone()), told, work))
+    };
+    scopes.into_iter().enumerate().map(start).collect()
+}
+
+/// A lease under this name.
+pub(super) fn lease(name: &str, namespace: String, instance: &str) -> LeaseOptions {
+    LeaseOptions {
+        namespace,
+        name: name.to_owned(),
         holder: holder(instance),
         timing: Timing::STANDARD,
-    };
-    let options = AdapterOptions {
-        namespace: Some(namespace.to_owned()),
-        call_deadline: CALL_DEADLINE,
-        instance: instance.to_owned(),
-        ..AdapterOptions::default()
-    };
-    metrics.set_adapter_leader(false);
-    let told = move |told: &Told| tell(told, &metrics);
-    let client = kube.clone();
-    let work = move |stop| adapter::run(client.clone(), options.clone(), stop, |_| {});
-    tokio::spawn(while_held(kube, lease, seen(stopped), told, work))
+    }
 }
 
 /// A name that no other process ever has: a container that is restarted has the pod's name and the
@@ -45,28 +90,33 @@ fn holder(instance: &str) -> String {
     format!("{instance}_{}_{:x}", std::process::id(), clock::wall_clock().as_nanosecond())
 }
 
-fn tell(told: &Told, metrics: &Metrics) {
-    let lease = names::LEASE_ADAPTERS;
+/// Tells what became of a lease; its holder does what `done` says, as in "`done` by this process".
+pub(super) fn tell(
+    told: &Told,
+    (lease, done): (&str, &str),
+    metrics: &Metrics,
+    holds: impl Fn(bool),
+) {
     match told {
         Told::Holds => {
-            metrics.set_adapter_leader(true);
-            tracing::info!(lease, "the adapters are kept by this process");
+            holds(true);
+            tracing::info!(lease, "{done} by this process");
         }
         Told::Waits { holder } => {
-            tracing::info!(lease, holder, "the adapters are kept by another process; waiting");
+            tracing::info!(lease, holder, "{done} by another process; waiting");
         }
         Told::Lost(lost) => {
-            metrics.set_adapter_leader(false);
+            holds(false);
             let why = match lost {
                 Lost::NotRenewed => "it could not be renewed in time".to_owned(),
                 Lost::Taken { by: Some(by) } => format!("{by} has taken it"),
                 Lost::Taken { by: None } => "somebody has emptied it".to_owned(),
             };
-            tracing::warn!(lease, why, "lease lost: the adapters are kept by this process no more");
+            tracing::warn!(lease, why, "lease lost: {done} by this process no more");
         }
         Told::RightsMissing { what } => {
             for what in what {
-                tracing::warn!("the adapters are not kept by this process: {what}");
+                tracing::warn!(lease, "a right is missing by which {done}: {what}");
             }
         }
         Told::Fails { label, error } => {
@@ -74,7 +124,7 @@ fn tell(told: &Told, metrics: &Metrics) {
             tracing::warn!(lease, label, error, "lease");
         }
         Told::Released => {
-            metrics.set_adapter_leader(false);
+            holds(false);
             tracing::debug!(lease, "lease handed back");
         }
     }

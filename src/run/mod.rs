@@ -6,6 +6,8 @@
 
 mod act;
 mod adapters;
+mod cluster;
+mod edges;
 mod gpus;
 mod look;
 mod ready;
@@ -15,27 +17,22 @@ mod tick;
 mod webhook;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::controllers::client::{ClientOptions, connect};
 use crate::controllers::clock;
-use crate::dashboard::{Health, Metrics, Server};
 use crate::observe::TrafficStep;
 use crate::profile::EngineProfile;
-use crate::prometheus::{Client as PrometheusClient, Endpoint};
-use crate::spec::{Config, DgdTarget, Mode, format_duration};
+use crate::prometheus::Endpoint;
+use crate::spec::{Cluster, Config, DgdTarget, format_duration};
 use crate::units::{Role, Timestamp};
 
 pub use webhook::{WebhookSetup, webhook};
 
-use ready::{Part, Ready};
-use sink::Sink;
+use edges::{Begun, keeps_adapters};
+use ready::Part;
 use tick::Planner;
 
 /// What a run needs: the validated configuration, with what must not be missing taken out of it.
@@ -51,6 +48,26 @@ pub struct Setup {
     pub engines: BTreeMap<Role, EngineProfile>,
     /// What to learn from before the first tick.
     pub warmup: Option<Warmup>,
+    /// Context of the kubeconfig.
+    pub context: Option<String>,
+    /// What this process is called among those like it: the name of its pod.
+    pub instance: String,
+}
+
+/// Reads the profiles that a configuration names; what it answers where one cannot be used is for people.
+pub type Engines =
+    Box<dyn Fn(&Config) -> Result<BTreeMap<Role, EngineProfile>, String> + Send + Sync>;
+
+/// What a service of the cluster needs.
+pub struct ClusterSetup {
+    /// The configuration of the service.
+    pub config: Config,
+    /// What it plans for.
+    pub cluster: Cluster,
+    /// Where the metrics are.
+    pub prometheus: Endpoint,
+    /// The profile of each pool of a graph's configuration.
+    pub engines: Engines,
     /// Context of the kubeconfig.
     pub context: Option<String>,
     /// What this process is called among those like it: the name of its pod.
@@ -113,89 +130,88 @@ const LAST_GRACE: Duration = Duration::from_millis(550);
 /// Where the start fails: a file or address that cannot be used, a port in use, a missing right.
 pub async fn run(setup: Setup) -> Result<(), RunError> {
     let Setup { config, target, prometheus, engines, warmup, context, instance } = setup;
-    let (stop, stopped) = watch::channel(false);
-    let signals = tokio::spawn(until_signal(stop)?);
-
-    let sink = Sink::open(&config.record).map_err(|source| RunError::BadInput { source })?;
-    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-    let health = Health::default();
-    let served = serve(config.metrics_port, &metrics, &health, stopped.clone()).await?;
-    let kube = connect(&ClientOptions { context })
-        .await
-        .map_err(|e| RunError::BadInput { source: anyhow!("failed to {:#}", anyhow!(e)) })?;
-    let prometheus = PrometheusClient::new(prometheus)
-        .await
-        .map_err(|e| RunError::BadInput { source: anyhow!("failed to {}", e.chain()) })?;
-
     let name = format!("{}/{}", target.namespace, target.dgd);
-    tracing::info!(
-        dgd = name,
-        mode = ?config.mode,
-        prometheus = prometheus.url(),
-        every = format_duration(config.intervals.adjustment),
-        adapter_controller = config.adapter_controller,
-        "started"
-    );
-    let runs_controller = config.adapter_controller && config.mode == Mode::Act;
-    let serves_webhooks = config.webhook.enabled;
-    let parts = [Part::FirstTick].into_iter().chain(serves_webhooks.then_some(Part::Webhooks));
-    let ready = Ready::after(health.clone(), parts);
-    let webhooks = if serves_webhooks {
-        webhook::warn_where_nobody_passes(&config.webhook, runs_controller);
-        let (kube, ready) = (kube.clone(), ready.clone());
-        Some(webhook::start(&config.webhook, kube, &metrics, ready, stopped.clone()).await?)
-    } else {
-        None
-    };
+    let begun = Begun::new(&config, prometheus, context, Part::FirstTick).await?;
+    tell_start(&config, &begun, &name);
     let namespace = target.namespace.clone();
-    let mut planner =
-        Planner::new(config, target, engines, kube.clone(), prometheus, metrics.clone(), sink);
+    let keeps_adapters = keeps_adapters(&config);
+    let mut planner = Planner::new(config, target, engines, begun.edges.clone());
     if let Some(Warmup { steps, began }) = warmup {
         planner.learn_history(clock::now(), steps, began);
     }
     tokio::select! {
         may = planner.may_start() => may?,
-        () = seen(stopped.clone()) => return Ok(()),
+        () = seen(begun.stopped.clone()) => return Ok(()),
     }
-    let controller = runs_controller
-        .then(|| adapters::start(kube, &namespace, &instance, metrics, stopped.clone()));
-    let ended = plan_until(&mut planner, &health, &ready, stopped).await;
+    let scopes = keeps_adapters.then(|| adapters::Scope::namespace(&namespace));
+    let scopes = scopes.into_iter().collect();
+    let controller = adapters::start(&begun.edges, scopes, &instance, &begun.stopped);
+    let ended = plan_until(&mut planner, &begun).await;
     tracing::info!(dgd = name, "stopping");
-    // Each of these ends by the same signal; what does not within the grace is dropped.
-    signals.abort();
-    let rest = [controller, webhooks, served].into_iter().flatten();
-    drop(tokio::time::timeout(LAST_GRACE, futures::future::join_all(rest)).await);
+    begun.end(controller).await;
     ended
 }
 
+/// Plans for every graph that asks, until SIGTERM or SIGINT.
+///
+/// # Errors
+///
+/// Where the start fails: a file or address that cannot be used, a port in use.
+pub async fn run_cluster(setup: ClusterSetup) -> Result<(), RunError> {
+    let ClusterSetup { config, cluster, prometheus, engines, context, instance } = setup;
+    let begun = Begun::new(&config, prometheus, context, Part::Asked).await?;
+    tell_start(&config, &begun, "all that ask");
+    let scopes = keeps_adapters(&config).then(|| adapters::Scope::of_cluster(&cluster));
+    let scopes = scopes.unwrap_or_default();
+    let controllers = adapters::start(&begun.edges, scopes, &instance, &begun.stopped);
+    cluster::plan_while_leading(config, cluster, engines, &instance, &begun).await;
+    tracing::info!("stopping");
+    begun.end(controllers).await;
+    Ok(())
+}
+
+fn tell_start(config: &Config, begun: &Begun, dgd: &str) {
+    tracing::info!(
+        dgd,
+        mode = ?config.mode,
+        prometheus = begun.edges.prometheus.url(),
+        every = format_duration(config.intervals.adjustment),
+        adapter_controller = config.adapter_controller,
+        "started"
+    );
+}
+
 /// Ticks until told to stop. A tick under way when the signal comes may finish within the grace.
-async fn plan_until(
-    planner: &mut Planner,
-    health: &Health,
-    ready: &Ready,
-    stopped: watch::Receiver<bool>,
-) -> Result<(), RunError> {
+async fn plan_until(planner: &mut Planner, begun: &Begun) -> Result<(), RunError> {
     let interval = planner.interval();
     loop {
         let began = Instant::now();
-        health.alive_for(interval + CALL_DEADLINE * 12);
-        let stop = async {
-            seen(stopped.clone()).await;
-            tokio::time::sleep(GRACE).await;
-        };
-        tokio::select! {
-            done = planner.tick(clock::now()) => {
-                done?;
-                ready.is(Part::FirstTick);
-            }
-            () = stop => {
-                tracing::warn!("a tick was cut off by the shutdown");
-                return Ok(());
-            }
-        }
+        begun.health.alive_for(interval + CALL_DEADLINE * 12);
+        let Some(done) = tick_of(planner, &begun.stopped).await else { return Ok(()) };
+        done?;
+        begun.ready.is(Part::FirstTick);
         tokio::select! {
             () = tokio::time::sleep_until(began + interval) => {}
-            () = seen(stopped.clone()) => return Ok(()),
+            () = seen(begun.stopped.clone()) => return Ok(()),
+        }
+    }
+}
+
+/// One tick; where the stop comes while it is under way it may finish within the grace, else it is
+/// cut off, and `None`.
+async fn tick_of(
+    planner: &mut Planner,
+    stopped: &watch::Receiver<bool>,
+) -> Option<Result<(), RunError>> {
+    let stop = async {
+        seen(stopped.clone()).await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        done = planner.tick(clock::now()) => Some(done),
+        () = stop => {
+            tracing::warn!("a tick was cut off by the shutdown");
+            None
         }
     }
 }
@@ -203,53 +219,4 @@ async fn plan_until(
 /// Completes when the stop is told, or when nobody is left to tell it.
 async fn seen(mut stopped: watch::Receiver<bool>) {
     drop(stopped.wait_for(|stop| *stop).await);
-}
-
-/// Tells the stop at the first SIGTERM or SIGINT.
-fn until_signal(stop: watch::Sender<bool>) -> Result<impl Future<Output = ()>, RunError> {
-    let mut term = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut int = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    Ok(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-        stop.send_replace(true);
-        // Held until the process ends, so that nobody takes its end for another signal.
-        std::future::pending::<()>().await;
-    })
-}
-
-/// Starts the metrics and the probes; `None` where the port is 0.
-async fn serve(
-    port: u16,
-    metrics: &Metrics,
-    health: &Health,
-    stopped: watch::Receiver<bool>,
-) -> Result<Option<tokio::task::JoinHandle<()>>, RunError> {
-    if port == 0 {
-        return Ok(None);
-    }
-    let bind = async |address: IpAddr| {
-        Server::bind((address, port).into(), metrics.clone(), health.clone()).await
-    };
-    let server = match bind(Ipv6Addr::UNSPECIFIED.into()).await {
-        // A port in use is in use in both families; a host may have no IPv6 at all.
-        Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
-            bind(Ipv4Addr::UNSPECIFIED.into()).await
-        }
-        bound => bound,
-    }
-    .map_err(|source| {
-        let text = format!(
-            "cannot serve metrics on port {port}: {source}; give another `metrics_port`, or 0 \
-                 for none"
-        );
-        RunError::BadInput { source: anyhow!(text) }
-    })?;
-    Ok(Some(tokio::spawn(async move {
-        if let Err(error) = server.serve(seen(stopped)).await {
-            tracing::error!(%error, "metrics ended");
-        }
-    })))
 }

@@ -10,6 +10,8 @@ use crate::dashboard::Health;
 pub(super) enum Part {
     /// The planner has looked and decided once.
     FirstTick,
+    /// It is known which graphs ask, or another process plans for them.
+    Asked,
     /// The webhooks have a certificate that is registered, and are served.
     Webhooks,
 }
@@ -18,6 +20,7 @@ impl Part {
     const fn as_str(self) -> &'static str {
         match self {
             Self::FirstTick => "the first tick",
+            Self::Asked => "the first list of the graphs that ask",
             Self::Webhooks => "the certificate of the webhooks",
         }
     }

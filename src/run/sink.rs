@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Stdout, Write as _};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 
@@ -19,6 +20,23 @@ pub(super) enum Sink {
         /// Whether the last line may have no end: its writer was killed, or the disk was full.
         torn: bool,
     },
+}
+
+/// A sink that planners share: each line is written whole.
+#[derive(Clone, Debug)]
+pub(super) struct Records(Arc<Mutex<Sink>>);
+
+impl From<Sink> for Records {
+    fn from(sink: Sink) -> Self {
+        Self(Arc::new(Mutex::new(sink)))
+    }
+}
+
+impl Records {
+    /// Writes one line, at once.
+    pub(super) fn write(&self, line: &Line) -> anyhow::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(line)
+    }
 }
 
 impl Sink {
@@ -40,7 +58,7 @@ impl Sink {
     }
 
     /// Writes one line, at once.
-    pub(super) fn write(&mut self, line: &Line) -> anyhow::Result<()> {
+    fn write(&mut self, line: &Line) -> anyhow::Result<()> {
         let mut text = line.to_text()?;
         text.push('\n');
         match self {

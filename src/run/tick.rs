@@ -20,17 +20,17 @@ use crate::dashboard::{DeploymentMetrics, ForecastFigures, Metrics};
 use crate::observe::{Inventory, Missing, Observation, Traffic, TrafficStep};
 use crate::plan::{Memory, Outcome, PlanInput, PoolInput, Starting, learn_history, plan};
 use crate::profile::EngineProfile;
-use crate::prometheus::Client as PrometheusClient;
 use crate::record::{Line, Record, Recorder};
 use crate::spec::{Config, DgdTarget, Mode, Pool};
 use crate::trace::before;
 use crate::units::{Gpus, Millis, PerSecond, Role, Timestamp, format_duration};
 
 use super::act::{Acted, act};
+use super::edges::Edges;
 use super::gpus;
 use super::look::{Look, Looker, read_inventory};
 use super::rivals::{Conflicts, Rivals};
-use super::sink::Sink;
+use super::sink::Records;
 use super::{CALL_DEADLINE, RunError};
 
 /// The planner of one deployment.
@@ -46,7 +46,7 @@ pub(super) struct Planner {
     memory: Memory,
     metrics: Metrics,
     figures: DeploymentMetrics,
-    sink: Sink,
+    records: Records,
     recorder: Recorder,
     last_tick: Option<Timestamp>,
     /// Whether the API server has said what we may do, and that it is enough.
@@ -62,17 +62,14 @@ impl Planner {
         config: Config,
         target: DgdTarget,
         engines: BTreeMap<Role, EngineProfile>,
-        kube: Client,
-        prometheus: PrometheusClient,
-        metrics: Metrics,
-        sink: Sink,
+        edges: Edges,
     ) -> Self {
+        let Edges { kube, kinds, prometheus, metrics, records } = edges;
         let name = format!("{}/{}", target.namespace, target.dgd);
         let recorder =
             Recorder::new(run_id(clock::now()), env!("CARGO_PKG_VERSION"), name.as_str());
         let figures = metrics.deployment(name);
         figures.set_targets(Some(config.sla.ttft), Some(config.sla.itl));
-        let kinds = Kinds::new(kube.clone(), CALL_DEADLINE);
         Self {
             looker: Looker::new(&config, kinds.clone(), prometheus),
             writer: ScaleWriter::new(kinds.clone(), CALL_DEADLINE),
@@ -85,7 +82,7 @@ impl Planner {
             memory: Memory::default(),
             metrics,
             figures,
-            sink,
+            records,
             recorder,
             last_tick: None,
             rights_known: false,
@@ -116,6 +113,16 @@ impl Planner {
         self.memory = memory;
         let from = steps.first().map_or(0, |step| step.start.as_millis());
         tracing::info!(ticks = steps.len(), from_ms = from, "learned from the warm-up trace");
+    }
+
+    /// Goes on from what another planner of the same graph and pools has learned.
+    pub(super) fn go_on_from(&mut self, memory: Memory) {
+        self.memory = memory;
+    }
+
+    /// Ends, and gives up what it has learned.
+    pub(super) fn into_memory(mut self) -> Memory {
+        std::mem::take(&mut self.memory)
     }
 
     pub(super) const fn interval(&self) -> Duration {
@@ -296,7 +303,7 @@ impl Planner {
         self.tell(&record, &acted, took);
         let lines = checkpoint.map(|c| Line::Checkpoint(Box::new(c))).into_iter();
         for line in lines.chain([Line::Tick(Box::new(record))]) {
-            if let Err(error) = self.sink.write(&line) {
+            if let Err(error) = self.records.write(&line) {
                 self.recorder.lost();
                 self.metrics.error("record", "write");
                 tracing::error!("{error:#}");
@@ -391,6 +398,13 @@ impl Planner {
             "{}",
             pools.join("; ")
         );
+    }
+}
+
+impl Drop for Planner {
+    /// The graph is planned for by this process no more.
+    fn drop(&mut self) {
+        self.figures.forget();
     }
 }
 

@@ -11,8 +11,9 @@ use kube::api::{Api, PostParams};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::edges::{serve, until_signal};
 use super::ready::{Part, Ready};
-use super::{CALL_DEADLINE, RunError, seen, serve, until_signal};
+use super::{CALL_DEADLINE, RunError, seen};
 use crate::controllers::client::{ClientOptions, connect};
 use crate::dashboard::{Health, Metrics};
 use crate::spec::{Certificate, StockIdentities, Webhook};

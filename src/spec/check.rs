@@ -3,7 +3,8 @@
 use garde::error::Path;
 use garde::{Error, Report, Validate};
 
-use super::file::{File, LatencyFile, PoolFile, PoolsFile, SlaFile};
+use super::cluster::ClusterFile;
+use super::file::{File, ForecastFile, LatencyFile, PoolFile, PoolsFile, SlaFile, TargetFile};
 use super::text::DurationText;
 use super::webhook::complaints;
 
@@ -35,7 +36,8 @@ impl Validate for File {
             intervals,
             forecast,
             prometheus,
-            target: _,
+            target,
+            cluster,
             mode: _,
             load,
             adapter_controller: _,
@@ -60,6 +62,9 @@ impl Validate for File {
                 "expected the name of a file, found an empty text: leave the key out for none",
             );
         }
+        if let Some(cluster) = cluster {
+            check_cluster(cluster, target, forecast, found);
+        }
         positive(prometheus.timeout, &["prometheus", "timeout"], found);
         if prometheus.bearer_token.is_some() && prometheus.token_file.is_some() {
             found.add(
@@ -82,6 +87,37 @@ impl Validate for File {
                     );
                 }
             }
+        }
+    }
+}
+
+fn check_cluster(
+    cluster: &ClusterFile,
+    target: &TargetFile,
+    forecast: &ForecastFile,
+    found: &mut Findings<'_>,
+) {
+    let TargetFile { namespace, dgd, dynamo_namespace, model } = target;
+    if [namespace, dgd, dynamo_namespace, model].into_iter().any(Option::is_some) {
+        found.add(
+            &["target"],
+            "`cluster` plans for every DGD that asks for it: leave out `target`, or leave out `cluster`",
+        );
+    }
+    if forecast.warmup_trace.is_some() {
+        found.add(
+            &["forecast", "warmup_trace"],
+            "the load of a trace is that of one DGD, and `cluster` plans for many: leave it out",
+        );
+    }
+    if cluster.namespaces.iter().any(|name| name.trim().is_empty()) {
+        found.add(&["cluster", "namespaces"], "expected a namespace, found an empty text");
+    }
+    for (name, value) in
+        [("profiles", &cluster.profiles), ("lease_namespace", &cluster.lease_namespace)]
+    {
+        if value.as_ref().is_some_and(|text| text.trim().is_empty()) {
+            found.add(&["cluster", name], "found an empty text: leave the key out for the default");
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::cluster::Cluster;
 use super::webhook::Webhook;
 use crate::units::{Gpus, Millis, PerSecond, Percentile, Predictor, Replicas, Role, Tokens};
 
@@ -253,6 +254,8 @@ pub struct Config {
     pub prometheus: Option<PrometheusSource>,
     /// What is scaled; `None` where neither file nor environment names a DGD.
     pub target: Option<DgdTarget>,
+    /// What a service of the cluster plans for in place of one target.
+    pub cluster: Option<Cluster>,
     /// Whether decisions are carried out.
     pub mode: Mode,
     /// A steady load to predict for.

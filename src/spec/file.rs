@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::text::DurationText;
-use super::{Mode, OnConflict, Secret, WebhookFile};
+use super::{ClusterFile, Mode, OnConflict, Secret, WebhookFile};
 use crate::units::Predictor;
 
 /// The configuration of sla-planner: one schema for all commands.
@@ -34,6 +34,8 @@ pub struct File {
     /// What is scaled.
     #[serde(default)]
     pub target: TargetFile,
+    /// Plans for every DGD that asks for it, in place of one `target`.
+    pub cluster: Option<ClusterFile>,
     /// `act` writes replica counts; `advise` only says what it would write. Default: `act`.
     pub mode: Option<Mode>,
     /// A steady load to predict for (`predict` only).

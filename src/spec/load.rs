@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde_saphyr::{Error as YamlError, Localizer, UserMessageFormatter, render_options};
 
+use super::cluster::Cluster;
 use super::config::{
     Config, DgdTarget, EngineLimits, ForecastSource, Intervals, Pool, PrometheusSource, Sla,
     StatedLoad,
@@ -67,15 +69,29 @@ impl Defaults {
 /// Anything that is not valid YAML, an unknown key, a value of the wrong kind or unit, or values
 /// that contradict each other; all complaints of the last kind at once, each with its line.
 pub fn load(text: &str, origin: &str, defaults: &Defaults) -> Result<Config, ConfigError> {
-    let file = if text.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with('#')) {
+    let mut file = if is_blank(text) {
         File::default()
     } else {
-        serde_saphyr::from_str_valid::<File>(text).map_err(|e| ConfigError::Invalid {
-            origin: origin.to_owned(),
-            frame: describe(&e, origin),
-        })?
+        serde_saphyr::from_str_valid::<File>(text).map_err(|e| invalid(&e, origin))?
     };
-    Ok(settle(file, defaults))
+    let cluster = file.cluster.take();
+    let pod_namespace = defaults.pod_namespace.as_deref();
+    let cluster = super::cluster::settle(cluster, text, origin, pod_namespace)?;
+    Ok(settle(file, cluster, defaults))
+}
+
+/// Whether a text says nothing.
+pub(super) fn is_blank(text: &str) -> bool {
+    text.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with('#'))
+}
+
+/// Reads a text by its types alone.
+pub(super) fn parse<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T, ConfigError> {
+    serde_saphyr::from_str(text).map_err(|e| invalid(&e, origin))
+}
+
+fn invalid(error: &YamlError, origin: &str) -> ConfigError {
+    ConfigError::Invalid { origin: origin.to_owned(), frame: describe(error, origin) }
 }
 
 /// How a rule across fields is told: the key first, then what is wrong with it.
@@ -114,7 +130,7 @@ fn describe(error: &YamlError, origin: &str) -> String {
     text
 }
 
-fn settle(file: File, defaults: &Defaults) -> Config {
+fn settle(file: File, cluster: Option<Cluster>, defaults: &Defaults) -> Config {
     let File {
         sla,
         pools,
@@ -123,6 +139,7 @@ fn settle(file: File, defaults: &Defaults) -> Config {
         forecast,
         prometheus,
         target,
+        cluster: _,
         mode,
         load,
         adapter_controller,
@@ -135,7 +152,9 @@ fn settle(file: File, defaults: &Defaults) -> Config {
         .namespace
         .or_else(|| defaults.namespace.clone())
         .unwrap_or_else(|| "default".to_owned());
-    let target = target.dgd.or_else(|| defaults.dgd.clone()).map(|dgd| DgdTarget {
+    // Who plans for many has none of its own, whatever the environment says.
+    let one = target.dgd.or_else(|| defaults.dgd.clone()).filter(|_| cluster.is_none());
+    let target = one.map(|dgd| DgdTarget {
         dynamo_namespace: target
             .dynamo_namespace
             .or_else(|| defaults.dynamo_namespace_of(&namespace, &dgd))
@@ -152,6 +171,7 @@ fn settle(file: File, defaults: &Defaults) -> Config {
         forecast: settle_forecast(forecast),
         prometheus: settle_prometheus(prometheus, defaults),
         target,
+        cluster,
         mode: mode.unwrap_or_default(),
         load: load.map(|l| StatedLoad {
             rps: PerSecond::clamped(l.rps),

@@ -6,6 +6,7 @@
 //! the environment.
 
 mod check;
+mod cluster;
 mod config;
 mod file;
 mod load;
@@ -13,6 +14,7 @@ mod text;
 mod webhook;
 
 pub use crate::units::{TextError, format_duration, parse_duration};
+pub use cluster::{Cluster, ClusterFile};
 pub use config::{
     Config, DgdTarget, EngineLimits, ForecastSource, Intervals, Mode, OnConflict, Pool,
     PrometheusSource, Secret, Sla, StatedLoad,

@@ -32,15 +32,16 @@ use tokio::sync::Notify;
 pub use self::apply::{AdapterError, Change};
 pub use self::plan::Remark;
 pub use self::told::Told;
-pub use self::watch::WATCH_PAUSE;
 
 use self::apply::Applier;
 use self::told::Teller;
-use self::watch::{Pause, Watched, until_others};
+use self::watch::Watched;
 use super::Stop;
 use super::client;
 use super::events::{Note, Publisher};
 use super::kinds::{Kinds, api_of};
+pub use super::watches::WATCH_PAUSE;
+use super::watches::{Pause, until_others};
 use crate::api::{self, Graph, Served, names};
 
 /// Pause before a graph is looked at again after somebody changed it in between: the cache hears of

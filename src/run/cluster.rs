@@ -1,0 +1,314 @@
+//! One process that plans for every graph that asks for it, while it holds the lease.
+//!
+//! Each graph has a planner of its own. They all run within the work that the lease allows, in one task:
+//! where the lease is lost they are dropped with every call that they wait for.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::FuturesUnordered;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::edges::{Begun, Edges};
+use super::ready::{Part, Ready};
+use super::tick::Planner;
+use super::{CALL_DEADLINE, Engines, adapters, seen, tick_of};
+use crate::api::names;
+use crate::controllers::Stop;
+use crate::controllers::asking::{Asked, Asking, GraphName, watch_asking};
+use crate::controllers::clock;
+use crate::controllers::events::{Note, Publisher};
+use crate::controllers::lease::{Told, while_held};
+use crate::profile::EngineProfile;
+use crate::spec::{Cluster, Config, DgdTarget, Pool};
+use crate::units::Role;
+
+/// Before a planner that lacks a right tries again: nobody should wait minutes for what was just
+/// granted.
+const RIGHTS_AGAIN: Duration = Duration::from_secs(15);
+
+/// What a service of the cluster plans with.
+struct Service {
+    config: Config,
+    cluster: Cluster,
+    engines: Engines,
+    edges: Edges,
+    publisher: Publisher,
+    ready: Ready,
+}
+
+/// Plans for all graphs that ask, while the lease is ours, until the stop.
+pub(super) async fn plan_while_leading(
+    config: Config,
+    cluster: Cluster,
+    engines: Engines,
+    instance: &str,
+    begun: &Begun,
+) {
+    let Begun { edges, ready, stopped, .. } = begun;
+    let lease = adapters::lease(names::LEASE_PLANNER, cluster.lease_namespace.clone(), instance);
+    let publisher = Publisher::new(edges.kube.clone(), instance.to_owned(), CALL_DEADLINE);
+    let service =
+        Service { config, cluster, engines, edges: edges.clone(), publisher, ready: ready.clone() };
+    let metrics = edges.metrics.clone();
+    metrics.set_leader(false);
+    let told = {
+        let ready = ready.clone();
+        move |told: &Told| {
+            adapters::tell(
+                told,
+                (names::LEASE_PLANNER, "replicas are planned"),
+                &metrics,
+                |holds| {
+                    metrics.set_leader(holds);
+                },
+            );
+            if matches!(told, Told::Waits { .. }) {
+                ready.is(Part::Asked);
+            }
+        }
+    };
+    let work = |stop| service.plan_all(stop);
+    while_held(edges.kube.clone(), lease, seen(stopped.clone()), told, work).await;
+}
+
+/// What is planned with for one graph.
+#[derive(Clone)]
+struct Setting {
+    config: Config,
+    target: DgdTarget,
+    engines: BTreeMap<Role, EngineProfile>,
+    /// Which graph of that name: one that was made anew is another one.
+    uid: Option<String>,
+}
+
+impl Setting {
+    /// Whether what was learned with `before` is of use: the same graph, with the same pools but for
+    /// their limits.
+    fn goes_on_from(&self, before: &Self) -> bool {
+        let pools = |setting: &Self| -> Vec<_> {
+            let of = |(role, pool): (&Role, &Pool)| {
+                let Pool { service, profile, limits, .. } = pool;
+                (*role, service.clone(), profile.clone(), *limits)
+            };
+            setting.config.pools.iter().map(of).collect()
+        };
+        self.uid == before.uid
+            && self.target == before.target
+            && self.config.forecast == before.config.forecast
+            && pools(self) == pools(before)
+    }
+}
+
+/// One graph that asks, or whose planner has not ended yet.
+struct Planned {
+    /// What it asked last; `None` where it asks no more.
+    asking: Option<Asking>,
+    /// Tells its planner to end; `None` where none runs.
+    stop: Option<watch::Sender<bool>>,
+    /// What the planner that runs is to make room for.
+    next: Option<Setting>,
+}
+
+/// A planner that was told to end, and what it had.
+type Ended = (GraphName, Planner, Setting);
+
+/// What goes on beside the watch.
+struct Running<'a> {
+    planners: FuturesUnordered<BoxFuture<'a, Ended>>,
+    /// Events that are being told.
+    words: FuturesUnordered<BoxFuture<'a, ()>>,
+}
+
+impl Service {
+    /// Plans for all graphs that ask until `stop`.
+    async fn plan_all(&self, stop: Stop) {
+        let (asked, mut asks) = watch::channel(None);
+        let namespaces = &self.cluster.namespaces;
+        let metrics = &self.edges.metrics;
+        let mut looking = pin!(watch_asking(&self.edges.kinds, namespaces, &asked, |error| {
+            metrics.error("kubernetes", error.label());
+            tracing::warn!(%error, "which graphs ask is not seen");
+        }));
+        let mut planned: BTreeMap<GraphName, Planned> = BTreeMap::new();
+        let mut running =
+            Running { planners: FuturesUnordered::new(), words: FuturesUnordered::new() };
+        loop {
+            tokio::select! {
+                () = stop.clone() => break,
+                () = &mut looking => break,
+                Ok(()) = asks.changed() => {
+                    let all = asks.borrow_and_update().clone();
+                    let Some(all) = all else { continue };
+                    self.hear(&all, &mut planned, &running);
+                    self.ready.is(Part::Asked);
+                }
+                Some(ended) = running.planners.next() => {
+                    self.begin_next(ended, &mut planned, &running);
+                }
+                Some(()) = running.words.next() => {}
+            }
+        }
+        for graph in planned.values() {
+            end(graph);
+        }
+        // Each ends by itself within the grace of a tick.
+        while running.planners.next().await.is_some() {}
+    }
+
+    /// Takes in which graphs ask what.
+    fn hear<'a>(
+        &'a self,
+        all: &Asked,
+        planned: &mut BTreeMap<GraphName, Planned>,
+        running: &Running<'a>,
+    ) {
+        for (name, graph) in planned.iter_mut().filter(|(name, _)| !all.contains_key(name)) {
+            tracing::info!(namespace = name.namespace, dgd = name.name, "asks no more");
+            graph.asking = None;
+            graph.next = None;
+            end(graph);
+        }
+        planned.retain(|_, graph| graph.asking.is_some() || graph.stop.is_some());
+        for (name, asking) in all {
+            let graph = planned.entry(name.clone()).or_insert_with(|| Planned {
+                asking: None,
+                stop: None,
+                next: None,
+            });
+            if graph.asking.as_ref() == Some(asking) {
+                continue;
+            }
+            graph.asking = Some(asking.clone());
+            match self.setting(name, asking) {
+                Ok(setting) if graph.stop.is_some() => {
+                    graph.next = Some(setting);
+                    end(graph);
+                }
+                Ok(setting) => self.begin(name, graph, setting, None, running),
+                Err(text) => running.words.push(self.refuse(asking.clone(), text).boxed()),
+            }
+        }
+    }
+
+    /// What to plan with for a graph that asks so.
+    fn setting(&self, graph: &GraphName, asking: &Asking) -> Result<Setting, String> {
+        let GraphName { namespace, name } = graph;
+        let config = self
+            .cluster
+            .config_of(&self.config, namespace, name, &asking.text)
+            .map_err(|e| e.to_string())?;
+        if config.pools.is_empty() {
+            return Err(
+                "there are no pools to scale: give `pools.prefill` and `pools.decode`, or \
+                        `pools.aggregated`"
+                    .to_owned(),
+            );
+        }
+        let engines = (self.engines)(&config)?;
+        let target =
+            config.target.clone().ok_or_else(|| "there is no graph to scale".to_owned())?;
+        Ok(Setting { config, target, engines, uid: asking.graph.uid.clone() })
+    }
+
+    /// Says on a graph that what it asks cannot be done.
+    async fn refuse(&self, asking: Asking, text: String) {
+        let annotation = names::ANNOTATION_CONFIG;
+        let message = format!("annotation {annotation}: {text}");
+        let (namespace, dgd) = (&asking.graph.namespace, &asking.graph.name);
+        tracing::warn!(?namespace, ?dgd, "{message}");
+        self.edges.metrics.error("config", "invalid");
+        let note = Note::warning(names::EVENT_INVALID_CONFIG, message);
+        if let Err(error) = self.publisher.publish(&asking.graph, &note, clock::wall_clock()).await
+        {
+            tracing::debug!(%error, "an event was not taken");
+        }
+    }
+
+    /// Starts the planner of a graph; it goes on from `before` where that is of use.
+    fn begin<'a>(
+        &'a self,
+        name: &GraphName,
+        graph: &mut Planned,
+        setting: Setting,
+        before: Option<(Planner, Setting)>,
+        running: &Running<'a>,
+    ) {
+        let memory = before
+            .and_then(|(planner, with)| setting.goes_on_from(&with).then(|| planner.into_memory()));
+        let goes_on = memory.is_some();
+        let Setting { config, target, engines, uid: _ } = setting.clone();
+        let mut planner = Planner::new(config, target, engines, self.edges.clone());
+        planner.go_on_from(memory.unwrap_or_default());
+        tracing::info!(namespace = name.namespace, dgd = name.name, goes_on, "asks");
+        let (stop, stopped) = watch::channel(false);
+        graph.stop = Some(stop);
+        let name = name.clone();
+        let wait = if goes_on { Duration::ZERO } else { offset(&name, planner.interval()) };
+        running.planners.push(
+            async move {
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => self.plan(&mut planner, &name, stopped).await,
+                    () = seen(stopped.clone()) => {}
+                }
+                (name, planner, setting)
+            }
+            .boxed(),
+        );
+    }
+
+    /// Ticks until told to stop.
+    async fn plan(&self, planner: &mut Planner, name: &GraphName, stopped: watch::Receiver<bool>) {
+        loop {
+            let began = Instant::now();
+            let pause = match tick_of(planner, &stopped).await {
+                Some(Ok(())) => planner.interval(),
+                Some(Err(error)) => {
+                    self.edges.metrics.error("planner", "forbidden");
+                    tracing::warn!(namespace = name.namespace, dgd = name.name, %error, "not planned for");
+                    RIGHTS_AGAIN
+                }
+                None => return,
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(began + pause) => {}
+                () = seen(stopped.clone()) => return,
+            }
+        }
+    }
+
+    /// A planner has ended, and makes room for the next one of its graph.
+    fn begin_next<'a>(
+        &'a self,
+        (name, planner, setting): Ended,
+        planned: &mut BTreeMap<GraphName, Planned>,
+        running: &Running<'a>,
+    ) {
+        let Some(graph) = planned.get_mut(&name) else { return };
+        graph.stop = None;
+        match graph.next.take() {
+            Some(next) => self.begin(&name, graph, next, Some((planner, setting)), running),
+            None if graph.asking.is_none() => drop(planned.remove(&name)),
+            None => {}
+        }
+    }
+}
+
+fn end(graph: &Planned) {
+    if let Some(stop) = &graph.stop {
+        stop.send_replace(true);
+    }
+}
+
+/// When within its interval a planner ticks, so that those of many graphs do not all ask at once.
+fn offset(name: &GraphName, interval: Duration) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    (&name.namespace, &name.name).hash(&mut hasher);
+    interval.mul_f64((hasher.finish() % 1000) as f64 / 1000.0)
+}
