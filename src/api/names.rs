@@ -112,6 +112,8 @@ pub const EVENT_ADAPTER_UPDATED: &str = "AdapterUpdated";
 pub const EVENT_ADAPTER_DELETED: &str = "AdapterDeleted";
 /// Event on a DGD: two services, or a service and a foreign object, want one adapter name.
 pub const EVENT_ADAPTER_CONFLICT: &str = "AdapterConflict";
+/// Event on a DGD: the adapter of one of its services cannot be read.
+pub const EVENT_INVALID_ADAPTER: &str = "InvalidAdapter";
 
 /// Event on a DGD: what it says of how to plan for it cannot be used.
 pub const EVENT_INVALID_CONFIG: &str = "InvalidConfig";
@@ -188,6 +190,15 @@ pub fn adapter_deleted_message(adapter: &str, service: &str) -> String {
 #[must_use]
 pub fn orphan_deleted_message(version: Version, adapter: &str, service: &str) -> String {
     format!("Deleted orphaned scaling adapter {adapter} for removed {} {service}", version.part())
+}
+
+/// Message of [`EVENT_INVALID_ADAPTER`]: what is wrong comes last, as it may be cut off.
+#[must_use]
+pub fn invalid_adapter_message(adapter: &str, service: &str, why: &str) -> String {
+    format!(
+        "Scaling adapter {adapter} of component {service} cannot be read, and is left alone until it \
+         can: {why}"
+    )
 }
 
 #[cfg(test)]

@@ -44,6 +44,9 @@ pub enum Misfit {
         /// The name.
         name: String,
     },
+    /// An adapter of no component.
+    #[error("spec.dgdRef.componentName is missing")]
+    NoComponentName,
     /// An object of `v1beta1` in the form of `v1alpha1`.
     #[error(
         "spec.services in an object of v1beta1, and no spec.components: it was stored before that \
@@ -100,13 +103,13 @@ pub(super) fn refuse_components(graph: &Value) -> Result<(), Misfit> {
 }
 
 /// Brings an adapter to the form of `v1alpha1`.
-pub(super) fn rewrite_adapter(adapter: &mut Value) {
+pub(super) fn rewrite_adapter(adapter: &mut Value) -> Result<(), Misfit> {
     let target = adapter.pointer_mut("/spec/dgdRef").and_then(Value::as_object_mut);
-    if let Some(target) = target
-        && let Some(component) = target.remove("componentName")
-    {
+    let Some(target) = target else { return Ok(()) };
+    if let Some(component) = target.remove("componentName") {
         target.insert("serviceName".to_owned(), component);
     }
+    if target.contains_key("serviceName") { Ok(()) } else { Err(Misfit::NoComponentName) }
 }
 
 /// A component as a service.

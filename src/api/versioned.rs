@@ -73,7 +73,7 @@ impl Spoken for DynamoGraphDeploymentScalingAdapter {
 
     fn rewrite(version: Version, object: &mut Value) -> Result<Vec<String>, Misfit> {
         if version == Version::V1beta1 {
-            v1beta1::rewrite_adapter(object);
+            v1beta1::rewrite_adapter(object)?;
         }
         Ok(Vec::new())
     }

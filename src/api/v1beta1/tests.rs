@@ -237,6 +237,7 @@ fn an_adapter_names_its_component_as_its_version_does() {
     }
     assert!(adapter("nvidia.com/v1alpha1", new).is_err());
     let group = json!({"name": "graph", "componentGroupName": "workers"});
-    assert!(adapter("nvidia.com/v1beta1", group).is_err(), "no component: not one of ours");
+    let said = adapter("nvidia.com/v1beta1", group).unwrap_err().to_string();
+    assert_eq!(said, "spec.dgdRef.componentName is missing", "in the words of its version");
     assert!(adapter("nvidia.com/v1beta1", json!("decode")).is_err());
 }

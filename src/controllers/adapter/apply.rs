@@ -165,7 +165,7 @@ impl Applier {
 
     /// Does the plan for one graph.
     pub(super) async fn apply(&self, dgd: &Graph, plan: Plan) -> Outcome {
-        let Plan { create, repair, delete, sync, status, remarks: _ } = plan;
+        let Plan { create, repair, delete, sync, status, invalid: _, remarks: _ } = plan;
         let here =
             Here { dgd, namespace: dgd.namespace().unwrap_or_default(), name: dgd.name_any() };
         let mut outcome = Outcome::default();

@@ -3,7 +3,8 @@
 //!
 //! For one graph it gathers (from its caches), plans (a pure function), applies, and writes the
 //! statuses. An adapter that exists is the source of truth: the graph's replicas seed it when it is
-//! made, and are never written back to it. The graph is changed by the smallest patch that carries
+//! made, and are never written back to it. One that cannot be read is left alone, and its service with
+//! it; an event on the graph says why. The graph is changed by the smallest patch that carries
 //! the replicas and the `resourceVersion` it was decided on, never by a whole object.
 //!
 //! Both kinds are watched in the versions that [`Kinds`] finds served. When these change (an upgrade
@@ -26,7 +27,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::controller::{self, Action, applier};
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Client, Resource};
+use kube::{Client, Resource, ResourceExt};
 use tokio::sync::Notify;
 
 pub use self::apply::{AdapterError, Change};
@@ -34,6 +35,7 @@ pub use self::plan::Remark;
 pub use self::told::Told;
 
 use self::apply::Applier;
+use self::plan::{Invalid, Plan, Unreadable};
 use self::told::Teller;
 use self::watch::Watched;
 use super::Stop;
@@ -159,9 +161,14 @@ impl All {
             .reflect(adapter_writer)
             .backoff(Pause)
             .touched_objects()
-            .map({
+            .flat_map({
                 let watched = self.watched(names::DGDSA_PLURAL, &doubt);
-                move |object| watched.hear(object).and_then(|adapter| dgd_of(&adapter, served))
+                let dgds = dgds.clone();
+                move |object| {
+                    let adapter = watched.hear(object);
+                    let found = adapter.map(|adapter| dgds_of(&adapter, &dgds, served));
+                    stream::iter(found.into_iter().flatten().map(Some))
+                }
             });
         let queue = stream::select(from_dgds, from_adapters)
             .filter_map(|object| std::future::ready(object.map(Ok::<_, std::convert::Infallible>)))
@@ -246,20 +253,21 @@ async fn reconcile(dgd: Arc<Dgd>, context: Arc<Context>) -> Result<Action, Adapt
         return Ok(Action::await_change());
     }
     let cached = context.adapters.state();
-    let adapters: Vec<_> = cached
-        .iter()
-        .filter_map(|adapter| adapter.0.as_ref().ok())
-        .filter(|adapter| adapter.meta().namespace == dgd.meta().namespace)
-        .collect();
-    let plan = plan::plan(dgd, &adapters);
-    for remark in &plan.remarks {
-        let is_new =
-            context.teller.tell(Told::Remarked { dgd: key.clone(), remark: remark.clone() });
-        if is_new && remark.is_conflict() {
-            let note = Note::warning(names::EVENT_ADAPTER_CONFLICT, remark.to_string());
-            context.applier.say(&dgd.object_ref(&dgd.version()), &note).await;
+    let (mut adapters, mut unreadable) = (Vec::new(), Unreadable::new());
+    for adapter in cached.iter().filter(|a| a.meta().namespace == dgd.meta().namespace) {
+        match &adapter.0 {
+            Ok(adapter) => adapters.push(adapter),
+            Err(invalid) => {
+                let name = invalid.metadata.name.as_deref().unwrap_or_default();
+                unreadable.insert(name, &invalid.error);
+            }
         }
     }
+    let plan = plan::plan(dgd, &adapters, &unreadable);
+    for adapter in adapters.iter().filter(|a| a.spec.dgd_ref.name == dgd.name_any()) {
+        context.teller.adapter_is_valid(&key, &adapter.name_any());
+    }
+    context.tell_of(dgd, &key, &plan).await;
     let outcome = context.applier.apply(dgd, plan).await;
     for change in outcome.changes {
         context.teller.tell(Told::Changed { dgd: key.clone(), change });
@@ -285,6 +293,28 @@ fn after_failure(dgd: &Dgd, error: &AdapterError, context: &Context) -> Action {
 }
 
 impl Context {
+    /// Tells what a plan says of a graph, and publishes what somebody has to look at.
+    async fn tell_of(&self, dgd: &Graph, key: &str, plan: &Plan) {
+        let mut notes = Vec::new();
+        for Invalid { adapter, service, why } in &plan.invalid {
+            let message = names::invalid_adapter_message(adapter, service, why);
+            let (adapter, service, why) = (adapter.clone(), service.clone(), why.clone());
+            let dgd = key.to_owned();
+            if self.teller.tell(Told::InvalidAdapter { dgd, adapter, service, why }) {
+                notes.push(Note::warning(names::EVENT_INVALID_ADAPTER, message));
+            }
+        }
+        for remark in &plan.remarks {
+            let told = Told::Remarked { dgd: key.to_owned(), remark: remark.clone() };
+            if self.teller.tell(told) && remark.is_conflict() {
+                notes.push(Note::warning(names::EVENT_ADAPTER_CONFLICT, remark.to_string()));
+            }
+        }
+        for note in &notes {
+            self.applier.say(&dgd.object_ref(&dgd.version()), note).await;
+        }
+    }
+
     /// Failures in a row before this one, and the pause after it.
     fn count_failure(&self, key: &str) -> (u32, Duration) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
@@ -323,10 +353,22 @@ fn forget_managers(object: &mut impl Resource) {
     object.meta_mut().managed_fields = None;
 }
 
-fn dgd_of(adapter: &Adapter, served: Served) -> Option<ObjectRef<Dgd>> {
-    let adapter = adapter.0.as_ref().ok()?;
-    let namespace = adapter.meta().namespace.as_deref()?;
-    Some(ObjectRef::new_with(&adapter.spec.dgd_ref.name, served.dgd).within(namespace))
+/// The graphs that are to be looked at for an adapter: the one that it names. One that cannot be read
+/// names none, and is what each graph waits for that wants an adapter of its name.
+fn dgds_of(adapter: &Adapter, dgds: &Store<Dgd>, served: Served) -> Vec<ObjectRef<Dgd>> {
+    let meta = adapter.meta();
+    let Some(namespace) = meta.namespace.as_deref() else { return Vec::new() };
+    if let Ok(adapter) = &adapter.0 {
+        let name = &adapter.spec.dgd_ref.name;
+        return vec![ObjectRef::new_with(name, served.dgd).within(namespace)];
+    }
+    let name = meta.name.as_deref().unwrap_or_default();
+    let waiting = dgds.state_filter(|dgd| {
+        dgd.0.as_ref().is_ok_and(|dgd| {
+            dgd.meta().namespace.as_deref() == Some(namespace) && plan::wants(dgd, name)
+        })
+    });
+    waiting.iter().map(|dgd| ObjectRef::from_obj_with(dgd.as_ref(), served.dgd)).collect()
 }
 
 fn key_of(namespace: Option<&str>, name: Option<&str>) -> String {

@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) sync: Vec<Sync>,
     /// Statuses to write.
     pub(crate) status: Vec<Status>,
+    /// Adapters that cannot be read; nothing is done for their services.
+    pub(crate) invalid: Vec<Invalid>,
     /// What could not be planned, and why.
     pub(crate) remarks: Vec<Remark>,
 }
@@ -81,6 +83,18 @@ pub(crate) struct Status {
     pub(crate) scaled: bool,
 }
 
+/// An adapter that is there and cannot be read: who made it, and what it asks for, is not known.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Invalid {
+    pub(crate) adapter: String,
+    /// The service that wants an adapter of this name.
+    pub(crate) service: String,
+    pub(crate) why: String,
+}
+
+/// The adapters of a namespace that cannot be read: what does not fit, by name.
+pub(crate) type Unreadable<'a> = BTreeMap<&'a str, &'a str>;
+
 /// What could not be planned, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Remark {
@@ -132,7 +146,7 @@ impl Remark {
 }
 
 /// Plans for one graph and the adapters of its namespace that name it or bear one of its names.
-pub(crate) fn plan(dgd: &Graph, adapters: &[&Adapter]) -> Plan {
+pub(crate) fn plan(dgd: &Graph, adapters: &[&Adapter], unreadable: &Unreadable<'_>) -> Plan {
     let mut plan = Plan::default();
     if dgd.is_going() {
         return plan;
@@ -141,6 +155,14 @@ pub(crate) fn plan(dgd: &Graph, adapters: &[&Adapter]) -> Plan {
     let holders = holders(dgd, adapters, &mut plan.remarks);
 
     for (adapter_name, service) in &holders {
+        if let Some(why) = unreadable.get(adapter_name.as_str()) {
+            plan.invalid.push(Invalid {
+                adapter: adapter_name.clone(),
+                service: (*service).to_owned(),
+                why: (*why).to_owned(),
+            });
+            continue;
+        }
         let replicas = dgd.service(service).map_or(Replicas::new(1), crate::api::Service::replicas);
         let Some(adapter) = adapters.iter().find(|a| a.name_any() == *adapter_name) else {
             plan.create.push(Create {
@@ -232,6 +254,14 @@ pub(crate) fn plan(dgd: &Graph, adapters: &[&Adapter]) -> Plan {
         }
     }
     plan
+}
+
+/// Whether one of the services of a graph wants the adapter of this name.
+pub(crate) fn wants(dgd: &Graph, adapter: &str) -> bool {
+    let graph = dgd.name_any();
+    dgd.services().any(|(service, found)| {
+        found.adapter_enabled() && names::adapter_name(&graph, service) == adapter
+    })
 }
 
 /// Which service holds which adapter name. Of services that share a name, the one that has the
@@ -363,7 +393,8 @@ mod tests {
         adapters: &[&DynamoGraphDeploymentScalingAdapter],
     ) -> Plan {
         let adapters: Vec<Adapter> = adapters.iter().map(|a| Adapter::from((*a).clone())).collect();
-        super::plan(&dgd.clone().into(), &adapters.iter().collect::<Vec<_>>())
+        let adapters: Vec<&Adapter> = adapters.iter().collect();
+        super::plan(&dgd.clone().into(), &adapters, &Unreadable::new())
     }
 
     fn owner_of(dgd: &DynamoGraphDeployment) -> OwnerReference {
@@ -515,7 +546,7 @@ mod tests {
         }))
         .unwrap();
         let made_before = Adapter::from(adapter("Decode", 3));
-        let plan = super::plan(&graph, &[&made_before]);
+        let plan = super::plan(&graph, &[&made_before], &Unreadable::new());
         let [owner] = plan.repair[0].owners.as_deref().unwrap() else { panic!("{plan:?}") };
         assert_eq!(
             (owner.api_version.as_str(), owner.uid.as_str()),
@@ -574,6 +605,34 @@ mod tests {
                 loser: "Decode".to_owned()
             }]
         );
+    }
+
+    #[test]
+    fn nothing_is_done_for_a_service_whose_adapter_cannot_be_read() {
+        let on = |replicas: i32| json!({"replicas": replicas, "scalingAdapter": {"enabled": true}});
+        let dgd = dgd(json!({"Decode": on(3), "Prefill": on(1), "Router": {"replicas": 1}}));
+        let prefill = Adapter::from(adapter("Prefill", 2));
+        let why = "invalid type: string \"three\", expected i32";
+        // The last two are nobody's: no service wants an adapter of that name.
+        let unreadable: Unreadable<'_> =
+            ["graph-decode", "graph-router", "other-decode"].map(|name| (name, why)).into();
+        let plan = super::plan(&dgd.into(), &[&prefill], &unreadable);
+        let (adapter, service) = ("graph-decode".to_owned(), "Decode".to_owned());
+        assert_eq!(plan.invalid, [Invalid { adapter, service, why: why.to_owned() }]);
+        let carried: Vec<_> = plan.sync.iter().map(|sync| sync.service.as_str()).collect();
+        assert_eq!(carried, ["Prefill"], "the other one goes on");
+        let statuses: Vec<_> = plan.status.iter().map(|one| one.adapter.as_str()).collect();
+        assert_eq!(statuses, ["graph-prefill"]);
+        assert!(plan.create.is_empty() && plan.repair.is_empty() && plan.delete.is_empty());
+        assert!(plan.remarks.is_empty(), "{:?}", plan.remarks);
+    }
+
+    #[test]
+    fn a_graph_wants_the_adapters_of_the_services_that_enable_them() {
+        let on = json!({"scalingAdapter": {"enabled": true}});
+        let graph = Graph::from(dgd(json!({"Decode": on, "Prefill": {}})));
+        let names = ["graph-decode", "graph-prefill", "graph-Decode", "decode"];
+        assert_eq!(names.map(|name| wants(&graph, name)), [true, false, false, false]);
     }
 
     #[test]

@@ -39,6 +39,17 @@ pub enum Told {
         /// What does not fit.
         why: String,
     },
+    /// An adapter cannot be read as one; its service is left alone until it can.
+    InvalidAdapter {
+        /// `namespace/name` of the graph.
+        dgd: String,
+        /// Name of the adapter.
+        adapter: String,
+        /// The service that wants an adapter of this name.
+        service: String,
+        /// What does not fit.
+        why: String,
+    },
     /// An adapter names a graph that does not exist.
     DgdMissing {
         /// `namespace/name` of the graph.
@@ -106,6 +117,13 @@ impl Teller {
                 }
                 is_new
             }
+            Told::InvalidAdapter { dgd, adapter, service, why } => {
+                let is_new = self.is_new(&adapter_subject(dgd, adapter), why);
+                if is_new {
+                    tracing::warn!(dgd, adapter, service, why, "adapter cannot be read");
+                }
+                is_new
+            }
             Told::DgdMissing { dgd, adapter } => {
                 let is_new = self.is_new(dgd, adapter);
                 if is_new {
@@ -124,6 +142,11 @@ impl Teller {
         };
         (self.listener)(&told);
         is_new
+    }
+
+    /// Takes in that an adapter can be read: when it cannot the next time, that is told again.
+    pub(super) fn adapter_is_valid(&self, dgd: &str, adapter: &str) {
+        self.forget(&adapter_subject(dgd, adapter));
     }
 
     /// Tells that a watch fails, where it worked before or failed otherwise.
@@ -156,6 +179,10 @@ impl Teller {
     }
 }
 
+fn adapter_subject(dgd: &str, adapter: &str) -> String {
+    format!("{dgd} adapter {adapter}")
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -181,5 +208,22 @@ mod tests {
                 Told::WatchWorks { resource: "dgds" }
             ]
         );
+    }
+
+    #[test]
+    fn an_adapter_that_cannot_be_read_is_told_once_for_each_reason_until_it_can_be() {
+        let teller = Teller::new(|_| {});
+        let is_new = |adapter: &str, why: &str| {
+            let (dgd, service) = ("serving/graph".to_owned(), "Decode".to_owned());
+            let (adapter, why) = (adapter.to_owned(), why.to_owned());
+            teller.tell(Told::InvalidAdapter { dgd, adapter, service, why })
+        };
+        let asked = [("a", "no"), ("a", "no"), ("b", "no"), ("a", "never"), ("a", "never")];
+        assert_eq!(
+            asked.map(|(adapter, why)| is_new(adapter, why)),
+            [true, false, true, true, false]
+        );
+        teller.adapter_is_valid("serving/graph", "a");
+        assert_eq!([is_new("a", "never"), is_new("b", "no")], [true, false]);
     }
 }

@@ -108,6 +108,16 @@ fn helm_and_kustomize_make_the_same_monitor() {
     assert_eq!(endpoints(&theirs), endpoints(&webhooks(both)));
 }
 
+#[test]
+fn a_planner_without_metrics_leaves_the_webhooks_their_monitor() {
+    let more = ["config.metrics_port=0", "podMonitor.enabled=true", "webhook.enabled=true"];
+    let helm = helm_template("llm", &[&NEEDED[..], &more].concat()).expect("a chart");
+    let monitor = of_kind(&helm, "PodMonitor");
+    assert_eq!(monitor["metadata"]["name"], "sla-planner-webhook");
+    let finds = &monitor["spec"]["selector"]["matchLabels"]["app.kubernetes.io/component"];
+    assert_eq!(finds, "webhook");
+}
+
 /// The objects of the webhooks, with what a release names in the whole cluster named as in the overlay.
 fn webhooks(objects: Vec<Value>) -> Vec<Value> {
     let is_theirs = |o: &Value| o["metadata"]["labels"]["app.kubernetes.io/component"] == "webhook";
