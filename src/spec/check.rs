@@ -110,7 +110,14 @@ fn check_cluster(
             "the load of a trace is that of one DGD, and `cluster` plans for many: leave it out",
         );
     }
-    if cluster.namespaces.iter().any(|name| name.trim().is_empty()) {
+    let named = cluster.namespaces.as_deref();
+    if named.is_some_and(<[_]>::is_empty) {
+        found.add(
+            &["cluster", "namespaces"],
+            "expected at least one namespace: leave the key out for every namespace",
+        );
+    }
+    if named.is_some_and(|named| named.iter().any(|name| name.trim().is_empty())) {
         found.add(&["cluster", "namespaces"], "expected a namespace, found an empty text");
     }
     for (name, value) in

@@ -20,8 +20,7 @@ use crate::units::Predictor;
 #[serde(deny_unknown_fields)]
 pub struct ClusterFile {
     /// The namespaces whose DGDs may ask. Default: every namespace.
-    #[serde(default)]
-    pub namespaces: Vec<String>,
+    pub namespaces: Option<Vec<String>>,
     /// A folder of profiles: a DGD's `pools.*.profile` names an entry of it, or a shipped profile.
     /// Default: shipped ones alone.
     pub profiles: Option<String>,
@@ -94,6 +93,7 @@ pub(super) fn settle(
     };
     let mut template: Map<String, Value> = parse(text, origin)?;
     template.retain(|key, said| KEYS.contains(&key.as_str()) && !said.is_null());
+    let namespaces = namespaces.unwrap_or_default();
     let own = || pod_namespace.unwrap_or("default").to_owned();
     let lease_namespace = lease_namespace.unwrap_or_else(own);
     Ok(Some(Cluster { namespaces, profiles, lease_namespace, template }))
@@ -255,6 +255,7 @@ cluster: {namespaces: [llm]}
             ("cluster: {}\ntarget: {dgd: chat}", "leave out `target`"),
             ("cluster: {}\nforecast: {warmup_trace: a.csv}", "is that of one DGD"),
             ("cluster: {namespaces: ['']}", "expected a namespace"),
+            ("cluster: {namespaces: []}", "leave the key out for every namespace"),
             ("cluster: {namespace: [llm]}", "did you mean `namespaces`?"),
         ] {
             let error = load(text, "service.yaml", &Defaults::default()).unwrap_err().to_string();

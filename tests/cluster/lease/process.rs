@@ -1,111 +1,50 @@
 //! Two processes that both keep the adapters of one namespace.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sla_planner::api::names;
 
 use super::{EVERY, GIVES_UP, RUNS_OUT, has_adapter, lease, scale};
-use crate::bench::{Guarded, Namespace, User, eventually, free_port};
+use crate::bench::{Namespace, User, eventually, free_port};
+use crate::process::Running;
 use crate::serving::{
     DGD, SOON, asked_of_dgd, controller_rules, create_dgd, dgd_asks_for, namespace, planner_rules,
     two_services,
 };
 
-/// A planner as a process; nobody answers for its metrics, so that it holds what there is.
-struct Planner {
-    process: Guarded,
-    config: PathBuf,
-    metrics_port: u16,
+/// Starts a planner that keeps adapters, as in the pod of this name; nobody answers for its metrics, so
+/// that it holds what there is.
+fn start(ns: &Namespace, user: &User, pod: &str, dgd: &str) -> Running {
+    let profile = sla_planner::profile::library::DEFAULT;
+    let config = json!({
+        "pools": {"prefill": {"profile": profile}, "decode": {"profile": profile}},
+        "intervals": {"adjustment": "2s", "window": "8s", "max_metric_age": "5s"},
+        "prometheus": {"url": format!("http://127.0.0.1:{}", free_port()), "timeout": "1s"},
+        "target": {"namespace": ns.name(), "dgd": dgd, "model": "llama"},
+        "adapter_controller": true,
+    });
+    Running::start(ns, user, pod, config)
 }
 
-impl Planner {
-    /// Starts one as in the pod of this name.
-    fn start(ns: &Namespace, user: &User, name: &str, dgd: &str) -> Self {
-        let metrics_port = free_port();
-        let profile = sla_planner::profile::library::DEFAULT;
-        let config = json!({
-            "pools": {"prefill": {"profile": profile}, "decode": {"profile": profile}},
-            "intervals": {"adjustment": "2s", "window": "8s", "max_metric_age": "5s"},
-            "prometheus": {"url": format!("http://127.0.0.1:{}", free_port()), "timeout": "1s"},
-            "target": {"namespace": ns.name(), "dgd": dgd, "model": "llama"},
-            "adapter_controller": true,
-            "metrics_port": metrics_port,
-        });
-        let file = ns.bench().dir().join(format!("{}-{name}-{metrics_port}.yaml", ns.name()));
-        std::fs::write(&file, config.to_string()).unwrap();
-        let process = Guarded::start(
-            &format!("lease-{}-{name}-{metrics_port}", ns.name()),
-            &ns.bench().ready().logs,
-            Path::new(env!("CARGO_BIN_EXE_sla-planner")),
-            ["run", "--config", &file.display().to_string()],
-            &[("KUBECONFIG", &user.kubeconfig().display().to_string()), ("HOSTNAME", name)],
-        );
-        Self { process, config: file, metrics_port }
-    }
-
-    /// Waits until its log has this text.
-    async fn says(&self, text: &str) {
-        eventually(&format!("{text:?} in the log"), SOON, async || {
-            let said = self.process.stderr();
-            if said.contains(text) { Ok(()) } else { Err(said) }
-        })
-        .await;
-    }
-
-    async fn page(&self, path: &str) -> Result<(u16, String), String> {
-        let url = format!("http://127.0.0.1:{}/{path}", self.metrics_port);
-        let response = reqwest::get(url).await.map_err(|error| error.to_string())?;
-        let status = response.status().as_u16();
-        Ok((status, response.text().await.map_err(|error| error.to_string())?))
-    }
-
-    /// Waits until its metrics say whether it keeps the adapters, and its probe that it is ready.
-    async fn is_ready_and_keeps(&self, keeps: bool) {
-        let line = format!("sla_planner_adapter_leader{{}} {}.0\n", u8::from(keeps));
-        eventually(&line, SOON, async || {
-            let (_, metrics) = self.page("metrics").await?;
-            let (ready, why) = self.page("readyz").await?;
-            if metrics.contains(&line) && ready == 200 { Ok(()) } else { Err(why + &metrics) }
-        })
-        .await;
-    }
-
-    /// Stops the process where it stands, or lets it go on.
-    fn signal(&self, signal: &str) {
-        let config = self.config.display().to_string();
-        let is_it = |line: &[u8]| {
-            let line = String::from_utf8_lossy(line);
-            line.contains(&config) && !line.contains("guard")
-        };
-        let found: Vec<String> = std::fs::read_dir("/proc")
-            .unwrap()
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| std::fs::read(path.join("cmdline")).is_ok_and(|line| is_it(&line)))
-            .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
-            .collect();
-        let [pid] = found.as_slice() else { panic!("{found:?}") };
-        // The standard library can only kill; a shell has `kill` built in.
-        let kill = format!("kill -{signal} {pid}");
-        let sent = Command::new("sh").args(["-c", &kill]).status().expect("a shell starts");
-        assert!(sent.success(), "{kill}: {sent}");
-    }
+/// Waits until it is ready, and its metrics say whether it keeps the adapters.
+async fn is_ready_and_keeps(planner: &Running, keeps: bool) {
+    let line = format!("sla_planner_adapter_leader{{}} {}.0\n", u8::from(keeps));
+    planner.is_ready_with(&line).await;
 }
 
 const KEEPS: &str = "the adapters are kept by this process";
 const WAITS: &str = "the adapters are kept by another process";
 
 /// A planner that keeps the adapters, and one of another graph that waits.
-async fn two(name: &str) -> (Namespace, User, Planner, Planner) {
+async fn two(name: &str) -> (Namespace, User, Running, Running) {
     let ns = namespace(name).await;
     create_dgd(&ns, two_services()).await;
     let user = ns.token([controller_rules(), planner_rules()].concat()).await;
-    let first = Planner::start(&ns, &user, "pod-1", DGD);
+    let first = start(&ns, &user, "pod-1", DGD);
     first.says(KEEPS).await;
     has_adapter(&ns).await;
-    let second = Planner::start(&ns, &user, "pod-2", "alpaca");
+    let second = start(&ns, &user, "pod-2", "alpaca");
     second.says(WAITS).await;
     (ns, user, first, second)
 }
@@ -115,8 +54,8 @@ async fn one_of_two_processes_keeps_the_adapters_and_both_are_ready() {
     let (ns, _user, mut first, mut second) = two("lease-run").await;
     let holder = lease(&ns).await.holder_identity.expect("a holder");
     assert!(holder.starts_with("pod-1_"), "{holder}");
-    first.is_ready_and_keeps(true).await;
-    second.is_ready_and_keeps(false).await;
+    is_ready_and_keeps(&first, true).await;
+    is_ready_and_keeps(&second, false).await;
 
     let began = Instant::now();
     let status = first.process.terminate(SOON);
@@ -126,7 +65,7 @@ async fn one_of_two_processes_keeps_the_adapters_and_both_are_ready() {
     second.says(KEEPS).await;
     let took = began.elapsed();
     assert!(took < RUNS_OUT - EVERY, "at once: {took:?}");
-    second.is_ready_and_keeps(true).await;
+    is_ready_and_keeps(&second, true).await;
     let holder = lease(&ns).await.holder_identity.expect("a holder");
     assert!(holder.starts_with("pod-2_"), "{holder}");
     scale(&ns, 3).await;
@@ -143,7 +82,7 @@ async fn a_process_that_was_killed_is_followed_when_its_lease_has_run_out() {
     let killed = Instant::now();
     first.process.kill();
     // One of the same pod is another holder.
-    let again = Planner::start(&ns, &user, "pod-1", DGD);
+    let again = start(&ns, &user, "pod-1", DGD);
     again.says(WAITS).await;
     scale(&ns, 3).await;
     eventually("one to keep them", SOON, async || {
@@ -159,7 +98,7 @@ async fn a_process_that_was_killed_is_followed_when_its_lease_has_run_out() {
 #[tokio::test]
 async fn a_process_that_stood_still_while_another_took_over_writes_nothing_when_it_goes_on() {
     let (ns, _user, first, second) = two("lease-still").await;
-    let written = |planner: &Planner| planner.process.stderr().matches("scaled Decode").count();
+    let written = |planner: &Running| planner.process.stderr().matches("scaled Decode").count();
     first.signal("STOP");
     scale(&ns, 6).await;
     second.says(KEEPS).await;
@@ -209,9 +148,9 @@ async fn without_the_right_to_the_lease_it_plans_on_and_says_which_rule_to_add()
     let mut rules = [controller_rules(), planner_rules()].concat();
     rules.retain(|rule| rule.resources.iter().flatten().all(|r| r != names::LEASE_PLURAL));
     let user = ns.token(rules).await;
-    let mut planner = Planner::start(&ns, &user, "pod-1", DGD);
+    let mut planner = start(&ns, &user, "pod-1", DGD);
     planner.says(r#"resources: [\"leases\"], verbs: [\"patch\"]"#).await;
-    planner.is_ready_and_keeps(false).await;
+    is_ready_and_keeps(&planner, false).await;
     eventually("decisions", SOON, async || {
         let decided = planner.process.stdout().lines().count();
         if decided > 3 { Ok(()) } else { Err(decided.to_string()) }

@@ -1,0 +1,81 @@
+//! `sla-planner run` as a process of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::bench::{Guarded, Namespace, User, eventually, free_port};
+use crate::serving::SOON;
+
+/// A process that plans.
+pub(crate) struct Running {
+    pub(crate) process: Guarded,
+    config: PathBuf,
+    metrics_port: u16,
+}
+
+impl Running {
+    /// Starts one as in the pod of this name. Its metrics get a port of their own.
+    pub(crate) fn start(ns: &Namespace, user: &User, pod: &str, mut config: Value) -> Self {
+        let metrics_port = free_port();
+        config["metrics_port"] = metrics_port.into();
+        let file = ns.bench().dir().join(format!("{}-{pod}-{metrics_port}.yaml", ns.name()));
+        std::fs::write(&file, config.to_string()).unwrap();
+        let process = Guarded::start(
+            &format!("run-{}-{pod}-{metrics_port}", ns.name()),
+            &ns.bench().ready().logs,
+            Path::new(env!("CARGO_BIN_EXE_sla-planner")),
+            ["run", "--config", &file.display().to_string()],
+            &[("KUBECONFIG", &user.kubeconfig().display().to_string()), ("HOSTNAME", pod)],
+        );
+        Self { process, config: file, metrics_port }
+    }
+
+    /// Waits until its log has this text.
+    pub(crate) async fn says(&self, text: &str) {
+        eventually(&format!("{text:?} in the log"), SOON, async || {
+            let said = self.process.stderr();
+            if said.contains(text) { Ok(()) } else { Err(said) }
+        })
+        .await;
+    }
+
+    /// What it serves at a path: status and text.
+    pub(crate) async fn page(&self, path: &str) -> Result<(u16, String), String> {
+        let url = format!("http://127.0.0.1:{}/{path}", self.metrics_port);
+        let response = reqwest::get(url).await.map_err(|error| error.to_string())?;
+        let status = response.status().as_u16();
+        Ok((status, response.text().await.map_err(|error| error.to_string())?))
+    }
+
+    /// Waits until its metrics have this line, and its probe says that it is ready.
+    pub(crate) async fn is_ready_with(&self, line: &str) {
+        eventually(line, SOON, async || {
+            let (_, metrics) = self.page("metrics").await?;
+            let (ready, why) = self.page("readyz").await?;
+            if metrics.contains(line) && ready == 200 { Ok(()) } else { Err(why + &metrics) }
+        })
+        .await;
+    }
+
+    /// Stops the process where it stands, or lets it go on.
+    pub(crate) fn signal(&self, signal: &str) {
+        let config = self.config.display().to_string();
+        let is_it = |line: &[u8]| {
+            let line = String::from_utf8_lossy(line);
+            line.contains(&config) && !line.contains("guard")
+        };
+        let found: Vec<String> = std::fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| std::fs::read(path.join("cmdline")).is_ok_and(|line| is_it(&line)))
+            .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
+            .collect();
+        let [pid] = found.as_slice() else { panic!("{found:?}") };
+        // The standard library can only kill; a shell has `kill` built in.
+        let kill = format!("kill -{signal} {pid}");
+        let sent = Command::new("sh").args(["-c", &kill]).status().expect("a shell starts");
+        assert!(sent.success(), "{kill}: {sent}");
+    }
+}
