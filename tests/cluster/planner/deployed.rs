@@ -8,7 +8,7 @@ use sla_planner::api::{DynamoGraphDeploymentScalingAdapter, names};
 
 use super::rivals::hpa;
 use super::scene::{HIGH, MODEL, SOON, Scene, graph};
-use super::service::{LEASE, OF_THE_LEASE};
+use super::service::{LEASE, OF_ALL_LEASES, OF_THE_LEASE};
 use crate::bench::{Guarded, eventually, rule};
 use crate::deploy::{kustomize, manifests, placed, rules_of, text_of};
 use crate::serving::{Controller, DGD, adapters, asked_of_dgd};
@@ -83,8 +83,9 @@ fn rights_in(rules: &[PolicyRule], leases: &[&str]) -> Vec<(String, String, Stri
     let leases: Vec<String> = leases.iter().map(ToString::to_string).collect();
     let mut all = Vec::new();
     for rule in rules {
-        // What is to be made cannot be named.
+        // What is to be made cannot be named, and what others made is not known.
         let is_named = rule.verbs != ["create"]
+            && rule.verbs != ["list"]
             && rule.resources.iter().flatten().any(|r| r == names::LEASE_PLURAL);
         assert_eq!(rule.resource_names, is_named.then(|| leases.clone()));
         for group in rule.api_groups.iter().flatten() {
@@ -131,9 +132,10 @@ fn every_right_of_the_deployed_roles_is_one_that_a_test_takes_away() {
     let own = rights_in(&rules_of(&service, "Role"), &[LEASE]);
     assert_eq!(own, named(&OF_THE_LEASE));
 
-    // Where every namespace is served, all Leases are in that of the service.
+    // Where every namespace is served, its Leases are all in its own; it sees those of operators.
     let everywhere = kustomize("overlays/every-namespace");
     both.retain(|(group, ..)| *group != names::LEASE_GROUP);
+    both.push(OF_ALL_LEASES);
     assert_eq!(rights_in(&rules_of(&everywhere, "ClusterRole"), &[]), named(&both));
     let leases = [LEASE, names::LEASE_ADAPTERS];
     assert_eq!(rights_in(&rules_of(&everywhere, "Role"), &leases), own);

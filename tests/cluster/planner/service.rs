@@ -26,6 +26,10 @@ pub(super) const OF_THE_LEASE: [(&str, &str, &str); 3] = [
     (names::LEASE_GROUP, names::LEASE_PLURAL, "patch"),
 ];
 
+/// The right to see all Leases, which serving every namespace takes.
+pub(super) const OF_ALL_LEASES: (&str, &str, &str) =
+    (names::LEASE_GROUP, names::LEASE_PLURAL, "list");
+
 /// By this annotation a DGD asks; its value is a configuration, which may be empty.
 const ANNOTATION: &str = "sla-planner/config";
 

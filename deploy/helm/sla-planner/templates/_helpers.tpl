@@ -131,7 +131,14 @@ lost without each. */}}
 - apiGroups: ["nvidia.com"]
   resources: ["dynamographdeploymentscalingadapters"]
   verbs: ["list", "watch", "create", "patch", "delete"]
-{{- if not (include "sla-planner.isEverywhere" .) }}
+{{- end }}
+{{- if include "sla-planner.isEverywhere" . }}
+# Service of a cluster: sees where an operator of NVIDIA lives that is restricted to its namespace, and
+# leaves that one alone.
+- apiGroups: ["coordination.k8s.io"]
+  resources: ["leases"]
+  verbs: ["list"]
+{{- else if include "sla-planner.keepsAdapters" . }}
 # Adapter controller: of several processes one keeps the adapters, the one that holds this Lease.
 # A name cannot be asked for in the making of an object.
 - apiGroups: ["coordination.k8s.io"]
@@ -142,6 +149,7 @@ lost without each. */}}
   resourceNames: ["sla-planner-adapters"]
   verbs: ["get", "patch"]
 {{- end }}
+{{- if include "sla-planner.keepsAdapters" . }}
 # Adapter controller, where OwnerReferencesPermissionEnforcement is on: adapters block the deletion
 # of the graph that owns them.
 - apiGroups: ["nvidia.com"]
