@@ -10,5 +10,6 @@ mod render;
 
 pub(crate) use apply::{helm, labelled_as_restricted};
 pub(crate) use render::{
-    config_of, deploy, kustomize, manifests, of_kind, placed, rules_of, text_of,
+    called_in_the_cluster, config_of, deploy, kustomize, manifests, of_kind, placed, rules_of,
+    text_of,
 };

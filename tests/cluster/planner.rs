@@ -3,7 +3,7 @@
 //!
 //! [`scene`] is the deployment and the planner beside it; the other files are tests of what it does
 //! with the load, with faults, and with the rights it has (its own and those of `deploy/`), and of how
-//! it ends.
+//! it ends. [`service`] is the one that plans for several deployments.
 
 mod deployed;
 mod drop_in;
@@ -14,5 +14,6 @@ mod pains;
 mod rights;
 mod rivals;
 mod scene;
+mod service;
 mod surroundings;
 mod v1beta1;

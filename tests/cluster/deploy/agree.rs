@@ -1,8 +1,12 @@
 //! Helm and kustomize install the same, and Helm refuses what cannot work.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
-use super::render::{NEEDED, config_of, helm_template, kustomize, manifests, of_kind, rules_of};
+use super::render::{
+    EVERYWHERE, NEEDED, SERVICE, config_of, helm_template, kustomize, manifests, of_kind, rules_of,
+};
 
 /// The configuration in the ConfigMap.
 fn config(objects: &[Value]) -> Value {
@@ -20,6 +24,10 @@ fn process(objects: &[Value]) -> Value {
     for (key, value) in selector["matchLabels"].as_object().expect("labels") {
         assert_eq!(labels[key], *value, "the selector finds its pods");
     }
+    let spread = "/template/spec/topologySpreadConstraints/0/labelSelector/matchLabels";
+    if let Some(spread) = spec.pointer_mut(spread) {
+        assert_eq!(spread.take(), selector["matchLabels"], "its own pods are spread");
+    }
     let container = &mut spec["template"]["spec"]["containers"][0];
     // What Kubernetes takes for an image with a tag anyway.
     let policy = container.as_object_mut().expect("a container").shift_remove("imagePullPolicy");
@@ -27,30 +35,45 @@ fn process(objects: &[Value]) -> Value {
     spec
 }
 
-/// Who is bound to what, and where.
-fn binding(objects: &[Value]) -> [Value; 3] {
-    let binding = of_kind(objects, "RoleBinding");
-    let role = objects.iter().find(|o| o["kind"] == binding["roleRef"]["kind"]).expect("its role");
-    assert_eq!(role["metadata"]["name"], binding["roleRef"]["name"]);
+/// Who is bound to what, and where: each binding in words.
+fn bindings(objects: &[Value]) -> Vec<String> {
     let account = of_kind(objects, "ServiceAccount");
     let subject = json!([{
         "kind": "ServiceAccount",
         "name": account["metadata"]["name"], "namespace": account["metadata"]["namespace"],
     }]);
-    assert_eq!(binding["subjects"], subject);
-    let kind = binding["roleRef"]["kind"].clone();
-    [
-        kind,
-        binding["metadata"]["namespace"].clone(),
-        account["automountServiceAccountToken"].clone(),
-    ]
+    let mut all = Vec::new();
+    for binding in objects {
+        let kind = binding["kind"].as_str().expect("a kind");
+        if !kind.ends_with("Binding") {
+            continue;
+        }
+        let (of, place) = (&binding["roleRef"], &binding["metadata"]["namespace"]);
+        let is_bound = |o: &&Value| o["kind"] == of["kind"] && o["metadata"]["name"] == of["name"];
+        let role = objects.iter().find(is_bound).expect("its role");
+        assert!(of["kind"] == "ClusterRole" || role["metadata"]["namespace"] == *place);
+        assert_eq!(binding["subjects"], subject);
+        all.push(format!("{kind} of the {} in {place}", of["kind"]));
+    }
+    all.sort();
+    all
+}
+
+/// The rules of each role, by its kind.
+fn rules(objects: &[Value]) -> BTreeMap<&str, &Value> {
+    let all = objects.iter().filter_map(|o| Some((o["kind"].as_str()?, o)));
+    all.filter(|(kind, _)| kind.ends_with("Role")).map(|(kind, o)| (kind, &o["rules"])).collect()
 }
 
 fn assert_agree(kustomize: &[Value], helm: &[Value]) {
-    assert_eq!(rules_of(kustomize), rules_of(helm));
+    assert_eq!(rules(kustomize), rules(helm));
     assert_eq!(config(kustomize), config(helm));
     assert_eq!(process(kustomize), process(helm));
-    assert_eq!(binding(kustomize), binding(helm));
+    assert_eq!(bindings(kustomize), bindings(helm));
+    let mounts = |objects: &[Value]| {
+        of_kind(objects, "ServiceAccount")["automountServiceAccountToken"].clone()
+    };
+    assert_eq!(mounts(kustomize), mounts(helm));
     let kinds = |objects: &[Value]| {
         let mut all: Vec<_> = objects.iter().map(|o| o["kind"].to_string()).collect();
         // A namespace is made by `helm install --create-namespace`.
@@ -74,14 +97,45 @@ fn helm_and_kustomize_make_the_same_planner_of_one_graph() {
 
 #[test]
 fn helm_and_kustomize_make_the_same_service_of_a_cluster() {
-    let mut values = NEEDED.to_vec();
-    values.extend([
-        "mode=cluster",
-        "config.target.namespace=llm",
-        "config.adapter_controller=true",
-    ]);
+    for (overlay, values) in [("cluster", SERVICE), ("every-namespace", EVERYWHERE)] {
+        let kustomize = kustomize(&format!("overlays/{overlay}"));
+        let helm = helm_template("sla-planner", &values).expect("a chart");
+        assert_agree(&kustomize, &helm);
+        for objects in [&kustomize, &helm] {
+            let mut budget = of_kind(objects, "PodDisruptionBudget")["spec"].clone();
+            let selector = budget.as_object_mut().expect("a budget").shift_remove("selector");
+            let deployment = &of_kind(objects, "Deployment")["spec"];
+            assert_eq!(selector.as_ref(), Some(&deployment["selector"]));
+            let expected =
+                json!({"maxUnavailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow"});
+            assert_eq!(budget, expected, "it holds up no drain");
+            assert_eq!(deployment["replicas"], 2);
+        }
+    }
+}
+
+#[test]
+fn each_namespace_that_is_served_has_its_binding_and_the_leases_are_where_they_are_looked_for() {
+    let served = "config.cluster.namespaces={llm,chat}";
+    let elsewhere = "config.cluster.lease_namespace=leases";
+    let values = [SERVICE[0], served, elsewhere, SERVICE[3]];
     let helm = helm_template("sla-planner", &values).expect("a chart");
-    assert_agree(&kustomize("overlays/cluster"), &helm);
+    assert_eq!(
+        bindings(&helm),
+        [
+            r#"RoleBinding of the "ClusterRole" in "chat""#,
+            r#"RoleBinding of the "ClusterRole" in "llm""#,
+            r#"RoleBinding of the "Role" in "leases""#,
+        ]
+    );
+    let everywhere = helm_template("sla-planner", &EVERYWHERE).expect("a chart");
+    assert_eq!(
+        bindings(&everywhere),
+        [
+            r#"ClusterRoleBinding of the "ClusterRole" in null"#,
+            r#"RoleBinding of the "Role" in "sla-planner""#,
+        ]
+    );
 }
 
 #[test]
@@ -161,12 +215,7 @@ fn helm_and_kustomize_make_the_same_webhooks() {
     let (kustomize, helm) = (webhooks(kustomize("overlays/webhook")), webhooks(helm));
 
     assert_eq!(selectors(&kustomize), selectors(&helm));
-    let without_spread = |objects: &[Value]| {
-        let mut process = process(objects);
-        process["template"]["spec"]["topologySpreadConstraints"][0]["labelSelector"].take();
-        process
-    };
-    assert_eq!(without_spread(&kustomize), without_spread(&helm));
+    assert_eq!(process(&kustomize), process(&helm));
     for kind in ["Role", "ClusterRole"] {
         let rules = |objects: &[Value]| {
             let text = of_kind(objects, kind)["rules"].to_string();
@@ -245,9 +294,15 @@ fn a_certificate_from_a_folder_takes_no_rights() {
 fn a_planner_that_only_advises_gets_no_right_to_write() {
     let mut values = NEEDED.to_vec();
     values.extend(["config.mode=advise", "config.adapter_controller=true"]);
-    let rules = rules_of(&helm_template("llm", &values).expect("a chart"));
-    let verbs: Vec<String> = rules.into_iter().flat_map(|rule| rule.verbs).collect();
-    assert_eq!(verbs, ["get", "get", "list"]);
+    let verbs = |objects: &[Value], kind: &str| -> Vec<String> {
+        rules_of(objects, kind).into_iter().flat_map(|rule| rule.verbs).collect()
+    };
+    let of_one = helm_template("llm", &values).expect("a chart");
+    assert_eq!(verbs(&of_one, "Role"), ["get", "get", "list"]);
+    let service = [&SERVICE[..], &["config.mode=advise"]].concat();
+    let service = helm_template("llm", &service).expect("a chart");
+    assert_eq!(verbs(&service, "ClusterRole"), ["get", "get", "list", "list", "watch"]);
+    assert_eq!(verbs(&service, "Role"), ["create", "get", "patch"], "its Lease");
 }
 
 #[test]
@@ -265,9 +320,13 @@ fn without_metrics_there_are_neither_port_nor_probes() {
 #[test]
 fn helm_refuses_what_cannot_work() {
     for (values, says) in [
-        (&[][..], "missing properties 'prometheus', 'target'"),
+        (&[][..], "missing property 'prometheus'"),
+        (&[][..], "missing property 'target'"),
         (&["mode=shard"], "'planner', 'cluster'"),
-        (&["mode=cluster"], "missing property 'namespace'"),
+        (&["mode=cluster"], "missing property 'cluster'"),
+        (&["mode=cluster", "config.cluster={}"], "at '/config/target': 'not' failed"),
+        (&["config.cluster={}"], "at '/config/cluster': 'not' failed"),
+        (&["mode=cluster", "config.cluster.namespaces={a,a}"], "items at 0 and 1 are equal"),
         (&["config.target.namespace=other"], "mode planner plans in the namespace of the release"),
         (&["config.prometheus.url=prometheus:9090"], "'^https?://'"),
         (&["replicas=2"], "additional properties 'replicas' not allowed"),

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::render::{
-    NEEDED, deploy, helm_template, kustomize, manifests, of_kind, placed, rules_of, text_of,
+    NEEDED, called_in_the_cluster, deploy, helm_template, kustomize, manifests, of_kind, placed,
+    rules_of, text_of,
 };
 use crate::bench::{Namespace, Programs, eventually};
 use crate::serving::{SOON, namespace};
@@ -21,14 +22,14 @@ async fn label(ns: &Namespace, labels: &Value) {
     namespaces.patch(ns.name(), &PatchParams::default(), &patch).await.expect("labels");
 }
 
-/// Waits until the Deployment has its pod: admitted by pod security, scheduled, and running as far as
+/// Waits until the Deployment has its pods: admitted by pod security, scheduled, and running as far as
 /// kwok goes.
-async fn runs(ns: &Namespace, name: &str) {
+async fn runs(ns: &Namespace, name: &str, pods: i32) {
     let deployments: Api<Deployment> = ns.api().await;
     eventually(&format!("deployment {name} to run"), SOON, async || {
         let found = deployments.get(name).await.map_err(|error| error.to_string())?;
         let status = found.status.unwrap_or_default();
-        if status.ready_replicas == Some(1) { Ok(()) } else { Err(format!("{status:?}")) }
+        if status.ready_replicas == Some(pods) { Ok(()) } else { Err(format!("{status:?}")) }
     })
     .await;
 }
@@ -67,27 +68,57 @@ async fn the_planner_of_one_graph_is_installed_by_kustomize() {
     label(&ns, &restricted()).await;
     let objects = placed(kustomize("overlays/planner"), &[("llm", ns.name())]);
     ns.bench().apply_yaml(&text_of(&objects)).await;
-    runs(&ns, "sla-planner").await;
+    runs(&ns, "sla-planner", 1).await;
 }
+
+/// Installs a service in `ns` that serves what `places` say, and waits until both of its pods run.
+async fn installed(ns: &Namespace, overlay: &str, places: &[(&str, &str)]) {
+    ns.node("any", 0).await;
+    let mut objects = kustomize(overlay);
+    label(ns, &of_kind(&objects, "Namespace")["metadata"]["labels"]).await;
+    objects.retain(|object| object["kind"] != "Namespace");
+    let objects = called_in_the_cluster(placed(objects, places), &format!("{}-service", ns.name()));
+    ns.bench().apply_yaml(&text_of(&objects)).await;
+    runs(ns, "sla-planner", 2).await;
+}
+
+/// Whether the account of the service in `ns` may do this in the namespace `place`.
+async fn may(ns: &Namespace, place: &str, ask: &[&str]) -> bool {
+    let who = format!("--as=system:serviceaccount:{}:sla-planner", ns.name());
+    let args = [&["auth", "can-i", &who, "--namespace", place], ask].concat();
+    ns.bench().kubectl(&args).await.stdout.trim() == "yes"
+}
+
+const SCALE: [&str; 3] =
+    ["patch", "dynamographdeploymentscalingadapters.nvidia.com", "--subresource=scale"];
+const PLANS: [&str; 2] = ["patch", "leases.coordination.k8s.io/sla-planner"];
+const KEEPS: [&str; 2] = ["patch", "leases.coordination.k8s.io/sla-planner-adapters"];
 
 #[tokio::test]
 async fn the_service_of_a_cluster_is_installed_by_kustomize() {
     let (served, ns) = (namespace("served").await, namespace("service").await);
-    ns.node("any", 0).await;
-    let mut objects = kustomize("overlays/cluster");
-    label(&ns, &of_kind(&objects, "Namespace")["metadata"]["labels"]).await;
-    objects.retain(|object| object["kind"] != "Namespace");
-    let objects = placed(objects, &[("llm", served.name()), ("sla-planner", ns.name())]);
-    ns.bench().apply_yaml(&text_of(&objects)).await;
-    runs(&ns, "sla-planner").await;
-    // Its rights end at the namespace that is served.
-    let who = format!("--as=system:serviceaccount:{}:sla-planner", ns.name());
-    for (place, may) in [(served.name(), "yes"), (ns.name(), "no")] {
-        let scale = "dynamographdeploymentscalingadapters.nvidia.com";
-        let ask = ["auth", "can-i", "patch", scale, "--subresource=scale", &who, "-n", place];
-        let said = ns.bench().kubectl(&ask).await.stdout;
-        assert_eq!(said.trim(), may, "in {place}");
+    let places = [("llm", served.name()), ("sla-planner", ns.name())];
+    installed(&ns, "overlays/cluster", &places).await;
+    // Its rights end at the namespace that is served, and at its own Lease.
+    for (place, rights) in [(served.name(), [true, false, true]), (ns.name(), [false, true, false])]
+    {
+        for (ask, right) in [&SCALE[..], &PLANS, &KEEPS].into_iter().zip(rights) {
+            assert_eq!(may(&ns, place, ask).await, right, "{ask:?} in {place}");
+        }
     }
+}
+
+#[tokio::test]
+async fn the_service_of_every_namespace_is_installed_by_kustomize() {
+    let (any, ns) = (namespace("unlisted").await, namespace("serviceofall").await);
+    installed(&ns, "overlays/every-namespace", &[("sla-planner", ns.name())]).await;
+    // Its rights are those of no Lease but its own two.
+    for (place, rights) in [(any.name(), [true, false, false]), (ns.name(), [true, true, true])] {
+        for (ask, right) in [&SCALE[..], &PLANS, &KEEPS].into_iter().zip(rights) {
+            assert_eq!(may(&ns, place, ask).await, right, "{ask:?} in {place}");
+        }
+    }
+    assert!(!may(&ns, any.name(), &["create", "leases.coordination.k8s.io"]).await);
 }
 
 #[tokio::test]
@@ -100,7 +131,7 @@ async fn helm_installs_upgrades_and_removes_a_release() {
         said.contains(&format!("plans for the DGD {}/chat and scales it.", ns.name())),
         "{said}"
     );
-    runs(&ns, "sla-planner").await;
+    runs(&ns, "sla-planner", 1).await;
     let config = ["get", "configmap", "sla-planner", "-o", "jsonpath={.data.planner\\.yaml}"];
     assert!(ns.kubectl(&config).await.success().contains("mode: act"));
 
@@ -110,8 +141,9 @@ async fn helm_installs_upgrades_and_removes_a_release() {
     let role = ns.kubectl(&["get", "role", "sla-planner", "-o", "json"]).await.success();
     let role: Value = serde_json::from_str(&role).expect("JSON");
     let advising = helm_template(ns.name(), &advise).expect("a chart");
-    assert_eq!(rules_of(&[role]), rules_of(&advising), "the right to write is taken away");
-    runs(&ns, "sla-planner").await;
+    let (role, advising) = (rules_of(&[role], "Role"), rules_of(&advising, "Role"));
+    assert_eq!(role, advising, "the right to write is taken away");
+    runs(&ns, "sla-planner", 1).await;
 
     helm(&ns, "uninstall", &[]).await;
     let left = "deployment,configmap,serviceaccount,role,rolebinding";

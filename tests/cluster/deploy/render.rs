@@ -8,11 +8,22 @@ use serde_json::{Value, json};
 
 use crate::bench::Programs;
 
-/// What a release of the chart must be told.
+/// What a release of the chart must be told that plans for one graph.
 pub(super) const NEEDED: [&str; 2] = [
     "config.target.dgd=chat",
     "config.prometheus.url=http://prometheus-kube-prometheus-prometheus.monitoring.svc:9090",
 ];
+
+/// What a release must be told that is the service of a cluster, as `overlays/cluster` is.
+pub(super) const SERVICE: [&str; 4] = [
+    "mode=cluster",
+    "config.cluster.namespaces={llm}",
+    "config.adapter_controller=true",
+    NEEDED[1],
+];
+
+/// The same for every namespace, as `overlays/every-namespace` is.
+pub(super) const EVERYWHERE: [&str; 4] = [SERVICE[0], "config.cluster={}", SERVICE[2], SERVICE[3]];
 
 /// A file or folder of `deploy/`.
 pub(crate) fn deploy(path: &str) -> PathBuf {
@@ -62,7 +73,8 @@ pub(crate) fn helm_template(namespace: &str, values: &[&str]) -> Result<Vec<Valu
     let mut args = vec!["template", "sla-planner", chart, "--namespace", namespace];
     args.extend(["--kube-version", "1.36"]);
     for value in values {
-        args.extend(["--set", value]);
+        // `--set` takes this for an empty list.
+        args.extend([if value.ends_with("={}") { "--set-json" } else { "--set" }, value]);
     }
     printed(&run(Programs::get().helm(), &args))
 }
@@ -74,12 +86,23 @@ pub(crate) fn of_kind<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
     one
 }
 
-/// The rules of the Role or ClusterRole.
-pub(crate) fn rules_of(objects: &[Value]) -> Vec<PolicyRule> {
-    let is_role = |object: &&Value| object["kind"] == "Role" || object["kind"] == "ClusterRole";
-    let found: Vec<&Value> = objects.iter().filter(is_role).collect();
-    let [role] = found.as_slice() else { panic!("{} roles in {objects:#?}", found.len()) };
-    serde_json::from_value(role["rules"].clone()).expect("rules")
+/// The rules of the one `Role`, or of the one `ClusterRole`.
+pub(crate) fn rules_of(objects: &[Value], kind: &str) -> Vec<PolicyRule> {
+    serde_json::from_value(of_kind(objects, kind)["rules"].clone()).expect("rules")
+}
+
+/// The objects with a name of their own for the ClusterRole and its binding, which have no namespace:
+/// other tests install those of the manifests.
+pub(crate) fn called_in_the_cluster(mut objects: Vec<Value>, name: &str) -> Vec<Value> {
+    for object in &mut objects {
+        if object["kind"].as_str().is_some_and(|kind| kind.starts_with("ClusterRole")) {
+            object["metadata"]["name"] = json!(name);
+        }
+        if object["roleRef"]["kind"] == "ClusterRole" {
+            object["roleRef"]["name"] = json!(name);
+        }
+    }
+    objects
 }
 
 /// The configuration in the ConfigMap, under this name.

@@ -8,12 +8,13 @@ use sla_planner::api::{DynamoGraphDeploymentScalingAdapter, names};
 
 use super::rivals::hpa;
 use super::scene::{HIGH, MODEL, SOON, Scene, graph};
+use super::service::{LEASE, OF_ALL_LEASES, OF_THE_LEASE};
 use crate::bench::{Guarded, eventually, rule};
 use crate::deploy::{kustomize, manifests, placed, rules_of, text_of};
-use crate::serving::{Controller, DGD, adapters, asked_of_dgd, namespace};
+use crate::serving::{Controller, DGD, adapters, asked_of_dgd};
 
 /// Deployments that one test plays at once, each with a Prometheus of its own.
-const AT_ONCE: usize = 3;
+pub(super) const AT_ONCE: usize = 3;
 
 const SCALE: &str = names::DGDSA_SCALE;
 const STATUS: &str = names::DGDSA_STATUS;
@@ -77,15 +78,16 @@ const OF_THE_CONTROLLER: [Right; 15] = [
     (names::GROUP, "dynamographdeployments/finalizers", "update", Use::Never),
 ];
 
-/// The rights of rules, one by one.
-fn rights_in(rules: &[PolicyRule]) -> Vec<(String, String, String)> {
+/// The rights of rules, one by one; those to Leases of these names.
+fn rights_in(rules: &[PolicyRule], leases: &[&str]) -> Vec<(String, String, String)> {
+    let leases: Vec<String> = leases.iter().map(ToString::to_string).collect();
     let mut all = Vec::new();
     for rule in rules {
-        // Of Leases it is one, which can be named once it is made.
+        // What is to be made cannot be named, and what others made is not known.
         let is_named = rule.verbs != ["create"]
+            && rule.verbs != ["list"]
             && rule.resources.iter().flatten().any(|r| r == names::LEASE_PLURAL);
-        let named = is_named.then(|| vec![names::LEASE_ADAPTERS.to_owned()]);
-        assert_eq!(rule.resource_names, named);
+        assert_eq!(rule.resource_names, is_named.then(|| leases.clone()));
         for group in rule.api_groups.iter().flatten() {
             for resource in rule.resources.iter().flatten() {
                 let right = |verb: &String| (group.clone(), resource.clone(), verb.clone());
@@ -98,7 +100,7 @@ fn rights_in(rules: &[PolicyRule]) -> Vec<(String, String, String)> {
 }
 
 /// Rules without one right.
-fn without(mut rules: Vec<PolicyRule>, (_, resource, verb, _): Right) -> Vec<PolicyRule> {
+pub(super) fn without(mut rules: Vec<PolicyRule>, resource: &str, verb: &str) -> Vec<PolicyRule> {
     for rule in &mut rules {
         if rule.resources.iter().flatten().any(|r| r == resource) {
             rule.verbs.retain(|v| v != verb);
@@ -110,24 +112,41 @@ fn without(mut rules: Vec<PolicyRule>, (_, resource, verb, _): Right) -> Vec<Pol
 
 #[test]
 fn every_right_of_the_deployed_roles_is_one_that_a_test_takes_away() {
-    let named = |rights: &[Right]| {
-        let mut all: Vec<_> =
-            rights.iter().map(|(g, r, v, _)| [g, r, v].map(|s| (*s).to_owned())).collect();
+    let named = |rights: &[(&str, &str, &str)]| {
+        let mut all: Vec<_> = rights
+            .iter()
+            .map(|(g, r, v)| ((*g).to_owned(), (*r).to_owned(), (*v).to_owned()))
+            .collect();
         all.sort();
         all.dedup();
-        all.into_iter().map(|[g, r, v]| (g, r, v)).collect::<Vec<_>>()
+        all
     };
-    assert_eq!(rights_in(&rules_of(&kustomize("overlays/planner"))), named(&OF_THE_PLANNER));
-    let both = [&OF_THE_PLANNER[..], &OF_THE_CONTROLLER[..]].concat();
-    assert_eq!(rights_in(&rules_of(&kustomize("overlays/cluster"))), named(&both));
+    let of = |rights: &[Right]| rights.iter().map(|(g, r, v, _)| (*g, *r, *v)).collect::<Vec<_>>();
+    let planner = rules_of(&kustomize("overlays/planner"), "Role");
+    assert_eq!(rights_in(&planner, &[]), named(&of(&OF_THE_PLANNER)));
+
+    let mut both = [of(&OF_THE_PLANNER), of(&OF_THE_CONTROLLER)].concat();
+    let service = kustomize("overlays/cluster");
+    let leases = [names::LEASE_ADAPTERS];
+    assert_eq!(rights_in(&rules_of(&service, "ClusterRole"), &leases), named(&both));
+    let own = rights_in(&rules_of(&service, "Role"), &[LEASE]);
+    assert_eq!(own, named(&OF_THE_LEASE));
+
+    // Where every namespace is served, its Leases are all in its own; it sees those of operators.
+    let everywhere = kustomize("overlays/every-namespace");
+    both.retain(|(group, ..)| *group != names::LEASE_GROUP);
+    both.push(OF_ALL_LEASES);
+    assert_eq!(rights_in(&rules_of(&everywhere, "ClusterRole"), &[]), named(&both));
+    let leases = [LEASE, names::LEASE_ADAPTERS];
+    assert_eq!(rights_in(&rules_of(&everywhere, "Role"), &leases), own);
 }
 
 /// What a planner said so far, with the quotes of its JSON log as they were.
-fn said(planner: &Guarded) -> String {
+pub(super) fn said(planner: &Guarded) -> String {
     planner.stderr().replace("\\\"", "\"")
 }
 
-async fn says(planner: &Guarded, text: &str) {
+pub(super) async fn says(planner: &Guarded, text: &str) {
     eventually(&format!("{text:?} in the log"), SOON, async || {
         let said = said(planner);
         if said.contains(text) { Ok(()) } else { Err(said) }
@@ -185,7 +204,10 @@ async fn label_is_put_back(scene: &Scene) {
 /// Runs the planner with the rules but for one right, until it says which rule to add.
 async fn names_the_right(number: usize, role: &'static str, right: Right) {
     let (group, resource, verb, used) = right;
-    let rules = without(rules_of(&kustomize(role)), right);
+    // In the cluster it is the planner that keeps the adapters; else somebody else does.
+    let embedded = role == "overlays/cluster";
+    let kind = if embedded { "ClusterRole" } else { "Role" };
+    let rules = without(rules_of(&kustomize(role), kind), resource, verb);
     let adapters = !matches!(used, Use::NoAdapters | Use::LeftOver);
     let scene = Scene::set(&format!("lacks{number}"), graph(adapters)).await;
     if matches!(used, Use::HandMade | Use::LeftOver) {
@@ -193,8 +215,6 @@ async fn names_the_right(number: usize, role: &'static str, right: Right) {
     }
     let user = scene.user(rules).await;
     scene.frontend.set_load(Some(HIGH));
-    // In the cluster it is the planner that keeps the adapters; else somebody else does.
-    let embedded = role == "overlays/cluster";
     let _other = if embedded { None } else { Some(Controller::start(&scene.ns).await) };
     let config = scene
         .config(&scene.prometheus.url(), if embedded { "adapter_controller: true" } else { "" });
@@ -245,7 +265,7 @@ async fn the_deployed_planner_scales_with_the_token_of_its_service_account() {
     let scene = Scene::set("account", graph(true)).await;
     let objects = placed(kustomize("overlays/planner"), &[("llm", scene.ns.name())]);
     scene.ns.bench().apply_yaml(&text_of(&objects)).await;
-    let of = rules_of(&objects).remove(0);
+    let of = rules_of(&objects, "Role").remove(0);
     let user = scene.ns.account("sla-planner", &of, scene.ns.name()).await;
     scene.frontend.set_load(Some(HIGH));
     let _controller = with_adapters(&scene).await;
@@ -254,33 +274,6 @@ async fn the_deployed_planner_scales_with_the_token_of_its_service_account() {
     scales_both(&scene, &mut planner).await;
     let said = said(&planner);
     assert!(!LESS.iter().any(|less| said.contains(less)), "{said}");
-}
-
-#[tokio::test]
-async fn the_deployed_service_scales_and_keeps_adapters_with_the_token_of_its_service_account() {
-    let scene = Scene::set("clustered", graph(true)).await;
-    let service = namespace("clusterservice").await;
-    let mut objects = kustomize("overlays/cluster");
-    objects.retain(|object| object["kind"] != "Namespace");
-    // A ClusterRole is everybody's: another test installs the one of this name.
-    for object in &mut objects {
-        let kind = object["kind"].as_str().unwrap_or_default().to_owned();
-        if kind == "ClusterRole" {
-            object["metadata"]["name"] = json!("sla-planner-clustered");
-        } else if kind == "RoleBinding" {
-            object["roleRef"]["name"] = json!("sla-planner-clustered");
-        }
-    }
-    let places = [("llm", scene.ns.name()), ("sla-planner", service.name())];
-    let objects = placed(objects, &places);
-    scene.ns.bench().apply_yaml(&text_of(&objects)).await;
-    let of = rules_of(&objects).remove(0);
-    let user = service.account("sla-planner", &of, scene.ns.name()).await;
-    scene.frontend.set_load(Some(HIGH));
-    let mut planner = scene.start(&user);
-    scales_both(&scene, &mut planner).await;
-    let said = said(&planner);
-    assert!(!said.contains("not allowed"), "{said}");
 }
 
 /// An adapter controller that has made the adapters.
@@ -310,7 +303,7 @@ async fn as_stock(name: &str, more: &[Value]) -> (Scene, Guarded, Controller) {
     let more = placed(more.to_vec(), &[("llm", scene.ns.name())]);
     if !more.is_empty() {
         scene.ns.apply_yaml(&text_of(&more)).await;
-        scene.ns.account(account, &rules_of(&more).remove(0), scene.ns.name()).await;
+        scene.ns.account(account, &rules_of(&more, "Role").remove(0), scene.ns.name()).await;
     }
     scene.frontend.set_load(Some(HIGH));
     let controller = with_adapters(&scene).await;

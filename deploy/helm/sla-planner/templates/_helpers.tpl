@@ -33,6 +33,43 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if hasKey .Values.config "metrics_port" -}}{{ int .Values.config.metrics_port }}{{- else -}}9085{{- end -}}
 {{- end -}}
 
+{{/* "true" for the service of a cluster. */}}
+{{- define "sla-planner.isService" -}}
+{{- if eq .Values.mode "cluster" -}}true{{- end -}}
+{{- end -}}
+
+{{/* "true" for the service of a cluster that serves every namespace. */}}
+{{- define "sla-planner.isEverywhere" -}}
+{{- if and (include "sla-planner.isService" .) (not .Values.config.cluster.namespaces) -}}true{{- end -}}
+{{- end -}}
+
+{{/* "true" where it keeps adapters. */}}
+{{- define "sla-planner.keepsAdapters" -}}
+{{- if and (ne (default "act" .Values.config.mode) "advise") .Values.config.adapter_controller -}}true{{- end -}}
+{{- end -}}
+
+{{/* Where the Leases of the service of a cluster are. */}}
+{{- define "sla-planner.leaseNamespace" -}}
+{{- default .Release.Namespace .Values.config.cluster.lease_namespace -}}
+{{- end -}}
+
+{{/* What the service of a cluster calls in the namespace of its Leases, and nothing else. */}}
+{{- define "sla-planner.ownRules" -}}
+{{- $leases := list "sla-planner" -}}
+{{- if and (include "sla-planner.isEverywhere" .) (include "sla-planner.keepsAdapters" .) -}}
+{{- $leases = append $leases "sla-planner-adapters" -}}
+{{- end -}}
+# Of several processes one plans, the one that holds the Lease `sla-planner`, and where every namespace is
+# served one keeps the adapters. A name cannot be asked for in the making of an object.
+- apiGroups: ["coordination.k8s.io"]
+  resources: ["leases"]
+  verbs: ["create"]
+- apiGroups: ["coordination.k8s.io"]
+  resources: ["leases"]
+  resourceNames: {{ toJson $leases }}
+  verbs: ["get", "patch"]
+{{- end -}}
+
 {{/* What the configuration makes the planner call, and nothing else. deploy/README.md says what is
 lost without each. */}}
 {{- define "sla-planner.rules" -}}
@@ -82,15 +119,26 @@ lost without each. */}}
   resources: ["events"]
   verbs: ["create", "patch"]
 {{- end }}
-{{- if and $acts .Values.config.adapter_controller }}
-# Adapter controller: watches the graphs of the namespace.
+{{- if or (include "sla-planner.isService" .) (include "sla-planner.keepsAdapters" .) }}
+# Service of a cluster: finds the graphs that ask to be planned for. Adapter controller: watches what
+# they ask for.
 - apiGroups: ["nvidia.com"]
   resources: ["dynamographdeployments"]
   verbs: ["list", "watch"]
+{{- end }}
+{{- if include "sla-planner.keepsAdapters" . }}
 # Adapter controller: makes, mends and deletes adapters.
 - apiGroups: ["nvidia.com"]
   resources: ["dynamographdeploymentscalingadapters"]
   verbs: ["list", "watch", "create", "patch", "delete"]
+{{- end }}
+{{- if include "sla-planner.isEverywhere" . }}
+# Service of a cluster: sees where an operator of NVIDIA lives that is restricted to its namespace, and
+# leaves that one alone.
+- apiGroups: ["coordination.k8s.io"]
+  resources: ["leases"]
+  verbs: ["list"]
+{{- else if include "sla-planner.keepsAdapters" . }}
 # Adapter controller: of several processes one keeps the adapters, the one that holds this Lease.
 # A name cannot be asked for in the making of an object.
 - apiGroups: ["coordination.k8s.io"]
@@ -100,6 +148,8 @@ lost without each. */}}
   resources: ["leases"]
   resourceNames: ["sla-planner-adapters"]
   verbs: ["get", "patch"]
+{{- end }}
+{{- if include "sla-planner.keepsAdapters" . }}
 # Adapter controller, where OwnerReferencesPermissionEnforcement is on: adapters block the deletion
 # of the graph that owns them.
 - apiGroups: ["nvidia.com"]
