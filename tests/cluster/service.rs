@@ -123,7 +123,7 @@ async fn each_graph_that_asks_is_planned_for_by_what_it_says_and_no_other() {
     raw_dgds(&ns).await.delete("one", &DeleteParams::default()).await.expect("a deletion");
     eventually("their metrics to go", SOON, async || {
         let (_, metrics) = service.page("metrics").await?;
-        let of = |name: &str| metrics.contains(&format!("dgd=\"{}/{name}\"", ns.name()));
+        let of = |name: &str| metrics.contains(&format!("deployment=\"{}/{name}\"", ns.name()));
         let found = ["one", "two", "three"].map(of);
         if found == [false, true, false] { Ok(()) } else { Err(format!("{found:?}: {metrics}")) }
     })

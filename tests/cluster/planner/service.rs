@@ -31,7 +31,7 @@ pub(super) const OF_ALL_LEASES: (&str, &str, &str) =
     (names::LEASE_GROUP, names::LEASE_PLURAL, "list");
 
 /// By this annotation a DGD asks; its value is a configuration, which may be empty.
-const ANNOTATION: &str = "sla-planner/config";
+const ANNOTATION: &str = names::ANNOTATION_CONFIG;
 
 /// Its value that says nothing.
 const EMPTY: Option<&str> = Some("");
