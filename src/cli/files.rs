@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 
@@ -176,6 +176,27 @@ pub(super) fn dense_profile(name: &str) -> Result<Option<EngineProfile>, CliErro
     EngineProfile::from_files(&ProfileFiles { place, files, row: Vec::new() })
         .map(Some)
         .map_err(|e| CliError::new(Exit::BadInput, e))
+}
+
+/// Where a profile is that a graph names: a shipped one, or an entry of the folder of profiles. Nobody
+/// reads other files of the service by naming them.
+pub(super) fn profile_place(name: &str, folder: Option<&str>) -> Result<String, CliError> {
+    if library::get(name).is_ok() {
+        return Ok(name.to_owned());
+    }
+    let mut parts = Path::new(name).components();
+    let is_entry = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
+    match folder {
+        Some(folder) if is_entry => Ok(format!("{folder}/{name}")),
+        Some(_) => Err(CliError::bad_input(format!(
+            "profile {name}: expected a shipped profile, or the name of an entry of the folder \
+             `cluster.profiles`"
+        ))),
+        None => Err(CliError::bad_input(format!(
+            "profile {name}: expected a shipped profile; with `cluster.profiles` the service has a \
+             folder of others"
+        ))),
+    }
 }
 
 /// Loads the profile that a configuration names for a pool; errors name the pool.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
@@ -119,33 +119,15 @@ fn cluster_setup(config: Config, args: &Args) -> Result<ClusterSetup, CliError> 
     };
     let prometheus = endpoint(source);
     let folder = cluster.profiles.clone();
-    let place = move |name: &str| profile_place(name, folder.as_deref());
+    let place = move |name: &str| files::profile_place(name, folder.as_deref());
     engines(&config, &place)?;
     let engines = move |config: &Config| {
-        engines(config, &place).map_err(|CliError { error, .. }| format!("{error:#}"))
+        engines(config, &place).map_err(|CliError { error, hint, .. }| {
+            if hint.is_empty() { format!("{error:#}") } else { format!("{error:#}; {hint}") }
+        })
     };
     let (context, instance) = (args.context.clone(), files::instance());
     Ok(ClusterSetup { config, cluster, prometheus, engines: Box::new(engines), context, instance })
-}
-
-/// Where a profile is that a graph names: a shipped one, or an entry of the folder of profiles. Nobody
-/// reads other files of the service by naming them.
-fn profile_place(name: &str, folder: Option<&str>) -> Result<String, CliError> {
-    if library::get(name).is_ok() {
-        return Ok(name.to_owned());
-    }
-    let mut parts = Path::new(name).components();
-    let is_entry = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
-    match folder {
-        Some(folder) if is_entry => Ok(format!("{folder}/{name}")),
-        Some(_) => Err(CliError::bad_input(format!(
-            "profile {name}: expected a shipped profile, or the name of an entry of the folder              `cluster.profiles`"
-        ))),
-        None => Err(CliError::bad_input(format!(
-            "profile {name}: expected a shipped profile; with `cluster.profiles` the service has a \
-             folder of others"
-        ))),
-    }
 }
 
 /// The profile of each pool, and a budget that holds the fewest replicas. Without a profile of its own a

@@ -37,7 +37,11 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         let most = pool.max.map_or_else(String::new, |max| format!(", at most {max}"));
         line(format!("{role}: at least {}{most} replicas", pool.min));
         if let Some(name) = &pool.profile {
-            let profile = files::profile_of(*role, name)?;
+            let place = match &config.cluster {
+                Some(cluster) => files::profile_place(name, cluster.profiles.as_deref())?,
+                None => name.clone(),
+            };
+            let profile = files::profile_of(*role, &place)?;
             measured = profile.gpus_per_engine();
             line(format!("{role}: profile {name} is readable"));
             for finding in lint(&profile) {

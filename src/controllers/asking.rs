@@ -43,7 +43,8 @@ pub type Asked = BTreeMap<GraphName, Asking>;
 type Meta = PartialObjectMeta<Graph>;
 
 /// Keeps `asked` up to what is asked in these namespaces (in all, where none is named), and tells
-/// failures. It is `None` until all of them were listed once. Never ends.
+/// failures. It is `None` until one of them was listed, or could not be; what was known of one that
+/// cannot be listed stays. Never ends.
 pub async fn watch_asking(
     kinds: &Kinds,
     namespaces: &[String],
@@ -54,7 +55,8 @@ pub async fn watch_asking(
         let answer = kinds.ask().await;
         let served = answer.unwrap_or_else(|| kinds.last());
         let doubt = Arc::new(Notify::new());
-        let looking = Looking::new(namespaces, served.dgd);
+        let before = asked.borrow().clone().unwrap_or_default();
+        let looking = Looking::new(namespaces, served.dgd, before);
         tokio::select! {
             () = looking.until_failed(kinds, asked, &told, &doubt) => {}
             () = until_others(kinds.clone(), served, answer.is_some(), Arc::clone(&doubt)) => {}
@@ -67,6 +69,8 @@ struct Looking {
     version: Version,
     /// A namespace each; `None` is all of them.
     scopes: Vec<Option<String>>,
+    /// What was asked before this look: it holds for scopes that are not listed yet.
+    before: Asked,
     found: BTreeMap<usize, Asked>,
     /// What a list that is under way has brought.
     coming: BTreeMap<usize, Asked>,
@@ -76,7 +80,7 @@ struct Looking {
 }
 
 impl Looking {
-    fn new(namespaces: &[String], version: Version) -> Self {
+    fn new(namespaces: &[String], version: Version, before: Asked) -> Self {
         let mut scopes: Vec<Option<String>> = namespaces.iter().cloned().map(Some).collect();
         scopes.sort();
         scopes.dedup();
@@ -86,6 +90,7 @@ impl Looking {
         Self {
             version,
             scopes,
+            before,
             found: BTreeMap::new(),
             coming: BTreeMap::new(),
             listed: BTreeSet::new(),
@@ -112,13 +117,8 @@ impl Looking {
                 Ok(event) => {
                     self.failing.remove(&i);
                     self.hear(i, event);
-                    if self.listed.len() == self.scopes.len() {
-                        let all: Asked = self.found.values().flatten().map(own).collect();
-                        asked.send_if_modified(|before| {
-                            let news = before.as_ref() != Some(&all);
-                            *before = Some(all);
-                            news
-                        });
+                    if !self.listed.is_empty() {
+                        self.publish(asked);
                     }
                 }
                 Err(error) => {
@@ -132,9 +132,32 @@ impl Looking {
                     if self.failing.insert(i, error.to_string()) != Some(error.to_string()) {
                         told(&error);
                     }
+                    self.publish(asked);
                 }
             }
         }
+    }
+
+    /// What is asked in all scopes, as far as it is known.
+    fn all(&self) -> Asked {
+        let of_scope = |(i, scope): (usize, &Option<String>)| -> Asked {
+            if self.listed.contains(&i) {
+                return self.found.get(&i).cloned().unwrap_or_default();
+            }
+            let here = |name: &GraphName| scope.as_ref().is_none_or(|own| *own == name.namespace);
+            let before = self.before.iter().filter(|(name, _)| here(name));
+            before.map(|(name, asking)| (name.clone(), asking.clone())).collect()
+        };
+        self.scopes.iter().enumerate().flat_map(of_scope).collect()
+    }
+
+    fn publish(&self, asked: &watch::Sender<Option<Asked>>) {
+        let all = self.all();
+        asked.send_if_modified(|before| {
+            let news = before.as_ref() != Some(&all);
+            *before = Some(all);
+            news
+        });
     }
 
     /// Takes in what a watch says.
@@ -174,10 +197,6 @@ impl Looking {
     }
 }
 
-fn own((name, asking): (&GraphName, &Asking)) -> (GraphName, Asking) {
-    (name.clone(), asking.clone())
-}
-
 fn name_of(graph: &Meta) -> GraphName {
     GraphName { namespace: graph.namespace().unwrap_or_default(), name: graph.name_any() }
 }
@@ -204,7 +223,7 @@ mod tests {
 
     #[test]
     fn who_asks_is_who_has_the_annotation_and_stays() {
-        let mut looking = Looking::new(&[], Version::V1alpha1);
+        let mut looking = Looking::new(&[], Version::V1alpha1, Asked::new());
         assert_eq!(looking.scopes, [None]);
         looking.hear(0, Event::Init);
         looking.hear(0, Event::InitApply(graph("a", Some(""))));
@@ -229,9 +248,28 @@ mod tests {
     }
 
     #[test]
+    fn what_was_known_of_a_namespace_that_cannot_be_listed_stays() {
+        let names: Vec<String> = ["llm", "other"].map(str::to_owned).into();
+        let mut looking = Looking::new(&names[..1], Version::V1alpha1, Asked::new());
+        looking.hear(0, Event::Init);
+        looking.hear(0, Event::InitApply(graph("a", Some(""))));
+        looking.hear(0, Event::InitDone);
+        let before = looking.all();
+        assert_eq!(before.len(), 1);
+        // Another version is served; in it the other namespace is listed first.
+        let mut looking = Looking::new(&names, Version::V1beta1, before.clone());
+        looking.hear(1, Event::Init);
+        looking.hear(1, Event::InitDone);
+        assert_eq!(looking.all(), before);
+        looking.hear(0, Event::Init);
+        looking.hear(0, Event::InitDone);
+        assert!(looking.all().is_empty(), "it is listed, and nobody asks");
+    }
+
+    #[test]
     fn a_namespace_that_is_named_twice_is_watched_once() {
         let names: Vec<String> = ["b", "a", "b"].map(str::to_owned).into();
-        let looking = Looking::new(&names, Version::V1alpha1);
+        let looking = Looking::new(&names, Version::V1alpha1, Asked::new());
         assert_eq!(looking.scopes, [Some("a".to_owned()), Some("b".to_owned())]);
     }
 }

@@ -144,10 +144,10 @@ impl Metrics {
         self.0.leader.set(&[], Some(f64::from(u8::from(leads))));
     }
 
-    /// Whether this process keeps the adapters of its namespace; where it is never said, there is no
-    /// series.
-    pub fn set_adapter_leader(&self, leads: bool) {
-        self.0.adapter_leader.set(&[], Some(f64::from(u8::from(leads))));
+    /// Whether this process keeps the adapters of a namespace (`*` is every one); where it is never said,
+    /// there is no series.
+    pub fn set_adapter_leader(&self, namespace: &str, leads: bool) {
+        self.0.adapter_leader.set(&[namespace], Some(f64::from(u8::from(leads))));
     }
 
     /// A call of an admission webhook was answered. All texts are of a fixed, small set of words.
@@ -324,9 +324,10 @@ impl DeploymentMetrics {
     pub fn set_trust(&self, trust: &Trust) {
         let inner = self.inner();
         inner.trust.set(&[&self.name], Some(trust.score.get()));
-        let Correction { prefill, decode } = trust.correction;
+        let Correction { prefill, decode, memory } = trust.correction;
         inner.correction.set(&[&self.name, "prefill"], Some(prefill));
         inner.correction.set(&[&self.name, "decode"], Some(decode));
+        inner.correction.set(&[&self.name, "memory"], Some(memory));
     }
 
     /// What was asked for beside the best fixed fleet; `None` where it is not known.

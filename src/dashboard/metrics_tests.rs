@@ -29,7 +29,7 @@ fn traffic() -> Traffic {
 fn filled() -> Metrics {
     let metrics = Metrics::new("1.2.3");
     metrics.set_leader(true);
-    metrics.set_adapter_leader(false);
+    metrics.set_adapter_leader("llm", false);
     metrics.error("prometheus", "timeout");
     let path = "/validate/nvidia.com/v1beta1/dynamographdeployments";
     metrics.webhook_review(path, "UPDATE", "denied", "replicas", Duration::from_millis(2));

@@ -62,8 +62,8 @@ metrics! {
         "Always 1; the version is in the label";
     LEADER = Gauge "sla_planner_leader" []
         "1 while this process may write, 0 while another one does";
-    ADAPTER_LEADER = Gauge "sla_planner_adapter_leader" []
-        "1 while this process keeps the adapters of its namespace, else 0; none where it is not to";
+    ADAPTER_LEADER = Gauge "sla_planner_adapter_leader" ["adapters_of"]
+        "1 while this process keeps the adapters of that namespace (* is every one), else 0; none where it is not to";
     ERRORS = Counter "sla_planner_errors_total" ["source", "kind"]
         "Failures, by what failed and how";
     DECISION_SECONDS = Histogram "sla_planner_decision_duration_seconds" []
@@ -130,7 +130,7 @@ metrics! {
     TRUST = Gauge "sla_planner_model_trust_ratio" [DEPLOYMENT]
         "How well the capacity model explains what is seen, 0 to 1";
     CORRECTION = Gauge "sla_planner_profile_correction_ratio" [DEPLOYMENT, "work"]
-        "What engines take over what their profile says (prefill, decode)";
+        "What engines take over what their profile says (prefill, decode), and running sequences hold over what mean lengths say (memory)";
     REGRET = Gauge "sla_planner_regret_ratio" [DEPLOYMENT, "work"]
         "What the forecast asked for cost so much more than the best fixed fleet of the last hours \
          would have (prefill, decode), late requests at their price included; below 0 it cost less";

@@ -40,7 +40,8 @@ pub struct Traffic {
     pub queued: Signal<f64>,
     /// Requests not finished yet.
     pub inflight: Signal<f64>,
-    /// KV cache in use, the mean over the engines.
+    /// KV cache in use, the mean over the engines of the pool that has most of it in use: the one that
+    /// decodes.
     pub kv_usage: Signal<Share>,
 }
 

@@ -336,7 +336,8 @@ impl Writer<'_> {
     fn kv_usage(&self) -> String {
         let namespace = worker_namespace_matcher(&self.selector.dynamo_namespace);
         let series = format!("{{__name__=~\"{}\",{namespace}}}", KV_USAGE.join("|"));
-        format!("avg(max without ({SCRAPE_LABELS}) ({series}))")
+        // Of the prefill engines beside them nobody asks: they hold a prompt for a moment only.
+        format!("max(avg by (dynamo_component) (max without ({SCRAPE_LABELS}) ({series})))")
     }
 
     fn frontend_now(&self) -> String {

@@ -1,7 +1,6 @@
 //! The adapter controller, which one process runs at a time, and what is told of a lease.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -14,6 +13,9 @@ use crate::controllers::clock;
 use crate::controllers::lease::{LeaseOptions, Lost, Timing, Told, while_held};
 use crate::dashboard::Metrics;
 use crate::spec::Cluster;
+
+/// How every namespace is called in the metrics.
+const EVERY: &str = "*";
 
 /// Whose adapters are kept, and where the lease is.
 pub(super) struct Scope {
@@ -47,8 +49,8 @@ pub(super) fn start(
     instance: &str,
     stopped: &watch::Receiver<bool>,
 ) -> Vec<JoinHandle<()>> {
-    let held = Arc::new(Mutex::new(BTreeSet::new()));
-    let start = |(i, Scope { namespace, lease_namespace }): (usize, Scope)| {
+    let start = |Scope { namespace, lease_namespace }: Scope| {
+        let scope = namespace.clone().unwrap_or_else(|| EVERY.to_owned());
         let lease = lease(names::LEASE_ADAPTERS, lease_namespace, instance);
         let options = AdapterOptions {
             namespace,
@@ -56,22 +58,18 @@ pub(super) fn start(
             instance: instance.to_owned(),
             ..AdapterOptions::default()
         };
-        let (held, metrics) = (Arc::clone(&held), edges.metrics.clone());
-        metrics.set_adapter_leader(false);
+        let metrics = edges.metrics.clone();
+        metrics.set_adapter_leader(&scope, false);
         let told = move |told: &Told| {
             let of = (names::LEASE_ADAPTERS, "the adapters are kept");
-            tell(told, of, &metrics, |holds| {
-                let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
-                let _ = if holds { held.insert(i) } else { held.remove(&i) };
-                metrics.set_adapter_leader(!held.is_empty());
-            });
+            tell(told, of, &metrics, |holds| metrics.set_adapter_leader(&scope, holds));
         };
         let kube = edges.kube.clone();
         let client = kube.clone();
         let work = move |stop| adapter::run(client.clone(), options.clone(), stop, |_| {});
         tokio::spawn(while_held(kube, lease, seen(stopped.clone()), told, work))
     };
-    scopes.into_iter().enumerate().map(start).collect()
+    scopes.into_iter().map(start).collect()
 }
 
 /// A lease under this name.

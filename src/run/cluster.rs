@@ -15,7 +15,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::edges::{Begun, Edges};
+use super::edges::Edges;
 use super::ready::{Part, Ready};
 use super::tick::Planner;
 use super::{CALL_DEADLINE, Engines, adapters, seen, tick_of};
@@ -25,6 +25,7 @@ use crate::controllers::asking::{Asked, Asking, GraphName, watch_asking};
 use crate::controllers::clock;
 use crate::controllers::events::{Note, Publisher};
 use crate::controllers::lease::{Told, while_held};
+use crate::plan::{Account, Memory};
 use crate::profile::EngineProfile;
 use crate::spec::{Cluster, Config, DgdTarget, Pool};
 use crate::units::Role;
@@ -32,6 +33,9 @@ use crate::units::Role;
 /// Before a planner that lacks a right tries again: nobody should wait minutes for what was just
 /// granted.
 const RIGHTS_AGAIN: Duration = Duration::from_secs(15);
+
+/// Before what a graph asks is tried again where it could not be done.
+const REFUSED_AGAIN: Duration = Duration::from_secs(60);
 
 /// What a service of the cluster plans with.
 struct Service {
@@ -49,9 +53,8 @@ pub(super) async fn plan_while_leading(
     cluster: Cluster,
     engines: Engines,
     instance: &str,
-    begun: &Begun,
+    (edges, ready, stopped): (Edges, Ready, watch::Receiver<bool>),
 ) {
-    let Begun { edges, ready, stopped, .. } = begun;
     let lease = adapters::lease(names::LEASE_PLANNER, cluster.lease_namespace.clone(), instance);
     let publisher = Publisher::new(edges.kube.clone(), instance.to_owned(), CALL_DEADLINE);
     let service =
@@ -104,14 +107,28 @@ impl Setting {
             && self.config.forecast == before.config.forecast
             && pools(self) == pools(before)
     }
+
+    /// What was learned with `before`, without the account of another promise.
+    fn keeping_account(&self, before: &Self, memory: Memory) -> Memory {
+        if self.config.sla == before.config.sla {
+            memory
+        } else {
+            Memory { account: Account::default(), ..memory }
+        }
+    }
 }
 
 /// One graph that asks, or whose planner has not ended yet.
+#[derive(Default)]
 struct Planned {
     /// What it asked last; `None` where it asks no more.
     asking: Option<Asking>,
+    /// Whether that cannot be done. It is tried again: a profile may be added meanwhile.
+    refused: bool,
     /// Tells its planner to end; `None` where none runs.
     stop: Option<watch::Sender<bool>>,
+    /// Which graph of that name the planner is for.
+    uid: Option<String>,
     /// What the planner that runs is to make room for.
     next: Option<Setting>,
 }
@@ -137,6 +154,7 @@ impl Service {
             tracing::warn!(%error, "which graphs ask is not seen");
         }));
         let mut planned: BTreeMap<GraphName, Planned> = BTreeMap::new();
+        let mut again = tokio::time::interval(REFUSED_AGAIN);
         let mut running =
             Running { planners: FuturesUnordered::new(), words: FuturesUnordered::new() };
         loop {
@@ -146,13 +164,18 @@ impl Service {
                 Ok(()) = asks.changed() => {
                     let all = asks.borrow_and_update().clone();
                     let Some(all) = all else { continue };
-                    self.hear(&all, &mut planned, &running);
+                    self.hear(&all, &mut planned, &running).await;
                     self.ready.is(Part::Asked);
                 }
                 Some(ended) = running.planners.next() => {
                     self.begin_next(ended, &mut planned, &running);
                 }
                 Some(()) = running.words.next() => {}
+                _ = again.tick() => {
+                    for (name, graph) in planned.iter_mut().filter(|(_, graph)| graph.refused) {
+                        self.take_in(name, graph, &running);
+                    }
+                }
             }
         }
         for graph in planned.values() {
@@ -163,7 +186,7 @@ impl Service {
     }
 
     /// Takes in which graphs ask what.
-    fn hear<'a>(
+    async fn hear<'a>(
         &'a self,
         all: &Asked,
         planned: &mut BTreeMap<GraphName, Planned>,
@@ -172,27 +195,42 @@ impl Service {
         for (name, graph) in planned.iter_mut().filter(|(name, _)| !all.contains_key(name)) {
             tracing::info!(namespace = name.namespace, dgd = name.name, "asks no more");
             graph.asking = None;
+            graph.refused = false;
             graph.next = None;
             end(graph);
         }
         planned.retain(|_, graph| graph.asking.is_some() || graph.stop.is_some());
         for (name, asking) in all {
-            let graph = planned.entry(name.clone()).or_insert_with(|| Planned {
-                asking: None,
-                stop: None,
-                next: None,
-            });
+            let graph = planned.entry(name.clone()).or_default();
             if graph.asking.as_ref() == Some(asking) {
                 continue;
             }
             graph.asking = Some(asking.clone());
-            match self.setting(name, asking) {
-                Ok(setting) if graph.stop.is_some() => {
-                    graph.next = Some(setting);
+            self.take_in(name, graph, running);
+            // Profiles are read for each: the lease is renewed in between.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Has a graph planned for as it asks.
+    fn take_in<'a>(&'a self, name: &GraphName, graph: &mut Planned, running: &Running<'a>) {
+        let Some(asking) = graph.asking.clone() else { return };
+        let setting = self.setting(name, &asking);
+        graph.refused = setting.is_err();
+        match setting {
+            Ok(setting) if graph.stop.is_some() => {
+                graph.next = Some(setting);
+                end(graph);
+            }
+            Ok(setting) => self.begin(name, graph, setting, None, running),
+            Err(text) => {
+                // What the graph asked before holds on, but not what another graph of its name asked.
+                let uid = &asking.graph.uid;
+                graph.next = graph.next.take().filter(|next| next.uid == *uid);
+                if graph.uid != *uid {
                     end(graph);
                 }
-                Ok(setting) => self.begin(name, graph, setting, None, running),
-                Err(text) => running.words.push(self.refuse(asking.clone(), text).boxed()),
+                running.words.push(self.refuse(asking, text).boxed());
             }
         }
     }
@@ -240,10 +278,13 @@ impl Service {
         before: Option<(Planner, Setting)>,
         running: &Running<'a>,
     ) {
-        let memory = before
-            .and_then(|(planner, with)| setting.goes_on_from(&with).then(|| planner.into_memory()));
+        let memory = before.and_then(|(planner, with)| {
+            let goes_on = setting.goes_on_from(&with);
+            goes_on.then(|| setting.keeping_account(&with, planner.into_memory()))
+        });
         let goes_on = memory.is_some();
-        let Setting { config, target, engines, uid: _ } = setting.clone();
+        let Setting { config, target, engines, uid } = setting.clone();
+        graph.uid = uid;
         let mut planner = Planner::new(config, target, engines, self.edges.clone());
         planner.go_on_from(memory.unwrap_or_default());
         tracing::info!(namespace = name.namespace, dgd = name.name, goes_on, "asks");

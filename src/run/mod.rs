@@ -17,8 +17,10 @@ mod tick;
 mod webhook;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures::future::{join, select};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -164,9 +166,39 @@ pub async fn run_cluster(setup: ClusterSetup) -> Result<(), RunError> {
     let scopes = keeps_adapters(&config).then(|| adapters::Scope::of_cluster(&cluster));
     let scopes = scopes.unwrap_or_default();
     let controllers = adapters::start(&begun.edges, scopes, &instance, &begun.stopped);
-    cluster::plan_while_leading(config, cluster, engines, &instance, &begun).await;
+    let Begun { edges, health, ready, stopped, .. } = &begun;
+    let (health, stopped) = (health.clone(), stopped.clone());
+    let planning = cluster::plan_while_leading(
+        config,
+        cluster,
+        engines,
+        &instance,
+        (edges.clone(), ready.clone(), stopped.clone()),
+    );
+    // In the same task: where planning hangs, no sign of life comes.
+    let lives = async {
+        loop {
+            health.alive_for(CALL_DEADLINE * 12);
+            tokio::time::sleep(CALL_DEADLINE).await;
+        }
+    };
+    let mut planning = pin!(async { drop(select(pin!(planning), pin!(lives)).await) });
+    let grace = async {
+        seen(stopped).await;
+        tokio::time::sleep(GRACE).await;
+    };
+    let ended = tokio::select! {
+        () = &mut planning => true,
+        () = grace => false,
+    };
     tracing::info!("stopping");
-    begun.end(controllers).await;
+    let rest = begun.end(controllers);
+    if ended {
+        rest.await;
+    } else {
+        // The lease is handed back meanwhile, if the API server answers.
+        drop(tokio::time::timeout(LAST_GRACE, join(planning, rest)).await);
+    }
     Ok(())
 }
 

@@ -3,13 +3,15 @@
 //! The file of the service is what every graph has that says nothing else. A graph asks by an annotation,
 //! whose text takes the place of the file's where it speaks.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::file::{IntervalsFile, PoolsFile, SlaFile};
 use super::load::{ConfigError, is_blank, load, parse};
-use super::{Config, Defaults, Mode, OnConflict};
+use super::{Config, Defaults, Intervals, Mode, OnConflict, format_duration};
 use crate::units::Predictor;
 
 /// Plans for every DGD that asks for it, by the annotation `sla-planner/config`, in place of one
@@ -41,6 +43,11 @@ pub struct Cluster {
     /// What the file says of every graph, key by key.
     template: Map<String, Value>,
 }
+
+/// The shortest time between two decisions for a graph, and the widest window of its queries: what one
+/// graph costs all share.
+const FASTEST: Duration = Duration::from_secs(1);
+const WIDEST: Duration = Duration::from_secs(3600);
 
 /// The keys of the file that are those of a graph.
 const KEYS: [&str; 7] =
@@ -133,8 +140,19 @@ impl Cluster {
             target["namespace"] = namespace.into();
             target["dgd"] = dgd.into();
         }
-        let origin = format!("the file of the service with {origin}");
+        let place = origin;
+        let origin = format!("the file of the service with {place}");
         let config = load(&format!("{merged:#}"), &origin, &Defaults::default())?;
+        let Intervals { adjustment, window, .. } = config.intervals;
+        if adjustment < FASTEST || window > WIDEST {
+            let frame = format!(
+                "`intervals`: expected an `adjustment` of at least {} and a `window` of at most {}, \
+                 since all graphs share one service",
+                format_duration(FASTEST),
+                format_duration(WIDEST)
+            );
+            return Err(ConfigError::Invalid { origin: place, frame });
+        }
         Ok(Config {
             mode: if service.mode == Mode::Advise { Mode::Advise } else { config.mode },
             prometheus: service.prometheus.clone(),
@@ -165,8 +183,6 @@ fn lay_over(under: &mut Value, over: Value) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::units::{Gpus, Replicas, Role};
 
@@ -240,6 +256,8 @@ cluster: {namespaces: [llm]}
             ("forecast: {warmup_trace: a.csv}", "warmup_trace"),
             ("pools: {decode: {min: 9}}", "min 9 is more than max 4"),
             ("max_gpu_budget: 1", "1 GPUs are fewer than the 2"),
+            ("intervals: {adjustment: 1ms}", "at least 1s"),
+            ("intervals: {window: 2h}", "at most 1h"),
             ("- a list", "llm/chat"),
             ("a: [", "llm/chat"),
         ] {

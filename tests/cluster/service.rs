@@ -90,7 +90,8 @@ async fn each_graph_that_asks_is_planned_for_by_what_it_says_and_no_other() {
     asks_for(&ns, "one", 3).await;
     asks_for(&ns, "two", 4).await;
     service.is_ready_with("sla_planner_leader{} 1.0\n").await;
-    service.is_ready_with("sla_planner_adapter_leader{} 1.0\n").await;
+    let keeps = format!("sla_planner_adapter_leader{{adapters_of=\"{}\"}} 1.0\n", ns.name());
+    service.is_ready_with(&keeps).await;
 
     // One that comes later, and one that changes its mind.
     ask(&ns, "three", Some(&decode_of(5))).await;

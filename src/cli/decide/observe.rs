@@ -12,7 +12,7 @@ use crate::observe::{
     Inventory, LatencySignals, Missing, Observation, PoolInventory, Signal, Traffic,
 };
 use crate::units::{
-    Gpus, Millis, PerSecond, Percentile, Replicas, Role, Timestamp, Tokens, round_to_u32,
+    Gpus, Millis, PerSecond, Percentile, Replicas, Role, Share, Timestamp, Tokens, round_to_u32,
     round_to_u64,
 };
 
@@ -33,6 +33,8 @@ pub(super) struct Known {
     pub(super) percentile: Percentile,
     /// The longest request.
     pub(super) context_length: Option<Tokens>,
+    /// Tokens that the KV cache of an engine holds.
+    pub(super) max_kv_tokens: Option<f64>,
     /// GPUs of a replica.
     pub(super) gpus: BTreeMap<Role, Gpus>,
     /// The tick before.
@@ -102,7 +104,7 @@ fn traffic(tick: &Tick, known: &Known, now: Timestamp) -> Traffic {
         queued: queued(tick, now),
         // The last pass of an engine that has fallen idle shows the requests that ended with it.
         inflight: Signal::missing(Missing::NotAsked),
-        kv_usage: Signal::missing(Missing::NotAsked),
+        kv_usage: kv_usage(tick, known, now),
     }
 }
 
@@ -165,6 +167,21 @@ fn queued(tick: &Tick, now: Timestamp) -> Signal<f64> {
     }
 }
 
+/// The share of their KV caches that the sequences of engines hold which decode and have made a pass.
+fn kv_usage(tick: &Tick, known: &Known, now: Timestamp) -> Signal<Share> {
+    let Some(most) = known.max_kv_tokens else { return Signal::missing(Missing::NotAsked) };
+    let of_one = |s: &Snapshot| {
+        s.wall_time.filter(|t| *t > 0.0)?;
+        s.decode_kv_tokens.filter(|held| (0.0..=MOST).contains(held))
+    };
+    let held: Vec<f64> = tick.snapshots.iter().filter_map(of_one).collect();
+    if held.is_empty() {
+        return Signal::missing(unusable("no engine has said what its sequences hold"));
+    }
+    let mean = held.iter().sum::<f64>() / held.len() as f64;
+    Signal::Fresh { value: Share::clamped(mean / most), at: now }
+}
+
 fn pool(counts: &Counts, gpus: Option<Gpus>) -> Result<PoolInventory, Signal<PoolInventory>> {
     let Counts { active, starting, draining, non_draining } = *counts;
     let count = |name: &str, value: Option<f64>| {
@@ -214,6 +231,7 @@ mod tests {
     fn known() -> Known {
         Known {
             percentile: Percentile::default(),
+            max_kv_tokens: Some(100_000.0),
             context_length: Tokens::new(16_384.0),
             gpus: [(Role::Prefill, Gpus::new(2)), (Role::Decode, Gpus::new(4))].into(),
             previous: Some(Timestamp::from_millis(5_000)),
@@ -345,6 +363,7 @@ mod tests {
     fn an_engine_between_passes_says_nothing_of_its_queue() {
         let said = |wall_time, n| Snapshot {
             wall_time: Some(wall_time),
+            decode_kv_tokens: None,
             queued_prefill: Some(n),
             queued_decode: Some(1.0),
         };

@@ -88,6 +88,8 @@ pub(super) struct Snapshot {
     pub(super) wall_time: Option<f64>,
     pub(super) queued_prefill: Option<f64>,
     pub(super) queued_decode: Option<f64>,
+    /// Of an engine that decodes: tokens that its running sequences hold.
+    pub(super) decode_kv_tokens: Option<f64>,
 }
 
 /// An answer.
@@ -321,6 +323,10 @@ fn read_tick(fields: &Fields<'_>, roles: &[Role]) -> Result<Tick, Wrong> {
                 wall_time: s.number("wall_time")?,
                 queued_prefill: s.number("num_queued_prefill")?,
                 queued_decode: s.number("num_queued_decode")?,
+                decode_kv_tokens: match list {
+                    "decode_fpm_snapshots" => s.number("sum_decode_kv_tokens")?,
+                    _ => None,
+                },
             });
         }
     }

@@ -106,9 +106,11 @@ impl Agreed {
 
     fn decide(&mut self, tick: &Tick, explain: bool) -> Decided {
         let Setting { sla, pools, budget, intervals: _, predictor: _ } = &self.setting;
+        let decodes = pools.iter().find(|(role, _)| **role != Role::Prefill).map(|(_, pool)| pool);
         let known = Known {
             percentile: sla.percentile,
             context_length: self.context_length,
+            max_kv_tokens: decodes.map(|pool| pool.engine.decode().max_kv_tokens().get()),
             gpus: pools.iter().map(|(role, p)| (*role, p.gpus)).collect(),
             previous: self.previous,
         };

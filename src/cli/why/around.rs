@@ -66,10 +66,14 @@ pub(super) fn alternatives(record: &Record, page: &mut Page) {
 
 pub(super) fn model(record: &Record, page: &mut Page) {
     let Trust { correction, score, trusted, seconds } = record.report.trust;
-    let Correction { prefill, decode } = correction;
+    let Correction { prefill, decode, memory } = correction;
     page.entry(
         "engines",
         &format!("prefill takes {prefill:.2} and decode {decode:.2} times the profile"),
+    );
+    page.entry(
+        "memory",
+        &format!("a running sequence holds {memory:.2} times the tokens of mean lengths"),
     );
     let verdict = if trusted { "trusted" } else { "not trusted: latencies and KV memory decide" };
     let minutes = seconds / 60.0;

@@ -1,7 +1,7 @@
 //! TTFT and ITL of engines that read prompts and generate in the same iterations.
 
 use super::lengths::shares;
-use super::{DecodeModel, MAX_UTILISATION, MeanTime, Outcome, PrefillModel};
+use super::{DecodeModel, MAX_UTILISATION, Mean, Outcome, PrefillModel};
 use crate::forecast::Demand;
 use crate::plan::Correction;
 use crate::profile::EngineProfile;
@@ -65,8 +65,8 @@ impl<'a> AggregatedModel<'a> {
     /// The decode side where prefill takes the share `other` of the time.
     fn decode(&self, other: f64) -> DecodeModel<'a> {
         let Demand { isl, osl, .. } = self.demand;
-        let slower = self.correction.decode;
-        DecodeModel::new(self.engine.decode(), self.limits, isl, osl, self.itl, other, slower)
+        let (surface, correction) = (self.engine.decode(), self.correction);
+        DecodeModel::new(surface, self.limits, isl, osl, self.itl, other, correction)
     }
 
     fn steady(&self, engines: f64, rate: f64) -> Option<Steady> {
@@ -119,14 +119,15 @@ impl<'a> AggregatedModel<'a> {
         slow.min(1.0)
     }
 
-    /// The mean TTFT and ITL.
-    pub(crate) fn mean_times(&self, engines: f64, rate: f64) -> [MeanTime; 2] {
+    /// The mean TTFT, ITL, and share of the KV cache in use.
+    pub(crate) fn means(&self, engines: f64, rate: f64) -> [Mean; 3] {
         let idc = self.demand.dispersion;
         let busy = (rate / engines * self.prompts.mean_added()).min(MAX_UTILISATION);
-        let itl = self.decode(busy).mean_time(engines, rate, idc);
+        let decode = self.decode(busy);
+        let itl = decode.mean_time(engines, rate, idc);
         let iteration = itl.mean * (1.0 - busy);
         let wait = self.prefill(iteration).mean_time(engines, rate, idc);
-        [MeanTime { mean: wait.mean + iteration, ..wait }, itl]
+        [Mean { mean: wait.mean + iteration, ..wait }, itl, decode.mean_usage(engines, rate, idc)]
     }
 
     /// The TTFT and ITL that all but `late` of the requests stay within, ms; infinite where the

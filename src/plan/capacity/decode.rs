@@ -2,8 +2,9 @@
 
 use statrs::distribution::{ContinuousCDF, Normal};
 
-use super::{MeanTime, Outcome, normal_tail};
+use super::{Mean, Outcome, normal_tail};
 use crate::forecast::Lengths;
+use crate::plan::Correction;
 use crate::profile::DecodeSurface;
 use crate::spec::EngineLimits;
 use crate::units::Millis;
@@ -28,7 +29,8 @@ pub(crate) struct DecodeModel<'a> {
     osl: f64,
     osl_cv2: f64,
     /// Mean context of a running sequence, tokens. Sequences that stay longer are met more often,
-    /// so that it is `isl + osl * (1 + cv2) / 2` (techniques.md 3.3).
+    /// so that it is `isl + osl * (1 + cv2) / 2` (techniques.md 3.3), as far as the lengths of prompts
+    /// and outputs have nothing to do with each other; what is seen of that is in the correction.
     context: f64,
     /// Spread of the KV tokens of one sequence over their mean, squared.
     context_cv2: f64,
@@ -64,8 +66,7 @@ pub(crate) struct DecodeState {
 
 impl<'a> DecodeModel<'a> {
     /// Engines with this surface and target; `other` is the share of the engine's time that
-    /// something else takes (prefill, on an aggregated engine). The engines are `slower` times as
-    /// slow as the surface.
+    /// something else takes (prefill, on an aggregated engine).
     pub(crate) fn new(
         surface: &'a DecodeSurface,
         limits: EngineLimits,
@@ -73,12 +74,14 @@ impl<'a> DecodeModel<'a> {
         osl: Lengths,
         target: Millis,
         other: f64,
-        slower: f64,
+        correction: Correction,
     ) -> Self {
+        let Correction { decode: slower, memory, prefill: _ } = correction;
         let (mean_in, mean_out) = (isl.mean.get().max(1.0), osl.mean.get().max(1.0));
         let osl_cv2 = osl.cv2.clamp(0.0, 100.0);
-        let context = mean_in + mean_out * (1.0 + osl_cv2) / 2.0;
-        let share = |x: f64| (x / context).powi(2);
+        let expected = mean_in + mean_out * (1.0 + osl_cv2) / 2.0;
+        let context = expected * memory;
+        let share = |x: f64| (x / expected).powi(2);
         // A running sequence is anywhere between its first and its last token.
         let context_cv2 = isl.cv2.clamp(0.0, 100.0) * share(mean_in)
             + (1.0 / 12.0 + osl_cv2 / 3.0) * share(mean_out);
@@ -128,16 +131,29 @@ impl<'a> DecodeModel<'a> {
 
     /// The mean latency of a token, without the margin of the table: a slower token means a fuller
     /// batch. Where the engines are overloaded, that of their largest batch.
-    pub(crate) fn mean_time(&self, engines: f64, rate: f64, idc: f64) -> MeanTime {
+    pub(crate) fn mean_time(&self, engines: f64, rate: f64, idc: f64) -> Mean {
+        let (running, overloaded) = self.running(engines, rate, idc);
+        let mean = self.itl(running) / TABLE_MARGIN;
+        Mean { mean, answer: self.answer(running), overloaded }
+    }
+
+    /// The mean share of the KV cache in use. More tokens in each sequence make each token slower, and so
+    /// more sequences: their answer is that of the latency.
+    pub(crate) fn mean_usage(&self, engines: f64, rate: f64, idc: f64) -> Mean {
+        let (running, overloaded) = self.running(engines, rate, idc);
+        Mean { mean: running / self.kv_slots, answer: self.answer(running), overloaded }
+    }
+
+    /// The sequences running on each engine, and whether that is all that it can run.
+    fn running(&self, engines: f64, rate: f64, idc: f64) -> (f64, bool) {
         let state = self.state(engines, rate, idc);
-        let running = state.map_or(self.most(), |state| state.running);
-        let (mean, fuller) = (self.itl(running), self.itl(running * 1.02));
-        let slope = (fuller / mean).ln() / 1.02_f64.ln();
-        MeanTime {
-            mean: mean / TABLE_MARGIN,
-            answer: 1.0 / (1.0 - slope.clamp(0.0, 0.9)),
-            overloaded: state.is_none(),
-        }
+        (state.map_or(self.most(), |state| state.running), state.is_none())
+    }
+
+    /// By how much a small slowing down comes back in the latency: a slower token means a fuller batch.
+    fn answer(&self, running: f64) -> f64 {
+        let slope = (self.itl(running * 1.02) / self.itl(running)).ln() / 1.02_f64.ln();
+        1.0 / (1.0 - slope.clamp(0.0, 0.9))
     }
 
     /// Whether one sequence alone is within target.

@@ -56,10 +56,10 @@ impl Outcome {
     }
 }
 
-/// A mean latency that the model expects.
+/// A mean that the model expects, of a latency or of the use of memory.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct MeanTime {
-    /// In ms.
+pub(crate) struct Mean {
+    /// In ms, or a share.
     pub(crate) mean: f64,
     /// How much of a small slowing down of the engines comes back in it, both as shares.
     pub(crate) answer: f64,

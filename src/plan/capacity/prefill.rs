@@ -1,7 +1,7 @@
 //! Time to first token of a prefill pool.
 
 use super::lengths::shares;
-use super::{MAX_UTILISATION, MeanTime, Outcome, planned, quantile};
+use super::{MAX_UTILISATION, Mean, Outcome, planned, quantile};
 use crate::forecast::Lengths;
 use crate::profile::PrefillCurve;
 use crate::spec::EngineLimits;
@@ -165,7 +165,7 @@ impl PrefillModel {
 
     /// The mean time until a request is served. Where the engines are overloaded, that of the most
     /// that they take.
-    pub(crate) fn mean_time(&self, engines: f64, rate: f64, idc: f64) -> MeanTime {
+    pub(crate) fn mean_time(&self, engines: f64, rate: f64, idc: f64) -> Mean {
         let used = rate / engines * self.mean(|p| p.added);
         let overloaded = used > MAX_UTILISATION;
         let rate = if used > MAX_UTILISATION { rate * MAX_UTILISATION / used } else { rate };
@@ -176,7 +176,7 @@ impl PrefillModel {
         let wait = busy * (1.0 / decay.max(1e-9) + pass.min(own) / 2.0);
         let mean = own + wait;
         let answer = (own + wait * (1.0 + 1.0 / (1.0 - used))) / mean;
-        MeanTime { mean, answer, overloaded }
+        Mean { mean, answer, overloaded }
     }
 
     /// Mean time that a prompt adds to full passes, ms.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{Bound, IfOnly, Latency, SizePool, Verdict};
 use crate::forecast::Demand;
 use crate::plan::capacity::{
-    AggregatedModel, DecodeModel, MAX_UTILISATION, MeanTime, PrefillModel, PrefillState, planned,
+    AggregatedModel, DecodeModel, MAX_UTILISATION, Mean, PrefillModel, PrefillState, planned,
 };
 use crate::spec::Sla;
 use crate::units::{Millis, Percentile, Replicas, Role, Share};
@@ -154,9 +154,9 @@ impl<'a> Candidate<'a> {
                 Model::Prefill(model, Known::new())
             }
             Role::Decode => {
-                let (surface, slower) = (engine.decode(), correction.decode);
                 let (isl, osl) = (demand.isl, demand.osl);
-                let model = DecodeModel::new(surface, limits, isl, osl, sla.itl, 0.0, slower);
+                let surface = engine.decode();
+                let model = DecodeModel::new(surface, limits, isl, osl, sla.itl, 0.0, correction);
                 Model::Decode(model, Known::new())
             }
             Role::Aggregated => {
@@ -298,18 +298,21 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// The mean TTFT and ITL, where the pool has them.
-    pub(super) fn mean_times(&self, replicas: u32, first_step: f64) -> [Option<MeanTime>; 2] {
+    /// The mean TTFT, ITL, and share of the KV cache in use, where the pool has them.
+    pub(super) fn means(&self, replicas: u32, first_step: f64) -> [Option<Mean>; 3] {
         let engines = f64::from(replicas.max(1));
         let (rate, idc) = (self.rate, self.dispersion);
-        let of = |time: MeanTime| (time.mean.is_finite() && time.mean > 0.0).then_some(time);
+        let of = |time: Mean| (time.mean.is_finite() && time.mean > 0.0).then_some(time);
         match &self.model {
             Model::Prefill(model, _) => {
                 let time = model.mean_time(engines, rate, idc);
-                [of(MeanTime { mean: time.mean + first_step, ..time }), None]
+                [of(Mean { mean: time.mean + first_step, ..time }), None, None]
             }
-            Model::Decode(model, _) => [None, of(model.mean_time(engines, rate, idc))],
-            Model::Aggregated(model, _) => model.mean_times(engines, rate).map(of),
+            Model::Decode(model, _) => {
+                let itl = model.mean_time(engines, rate, idc);
+                [None, of(itl), of(model.mean_usage(engines, rate, idc))]
+            }
+            Model::Aggregated(model, _) => model.means(engines, rate).map(of),
         }
     }
 

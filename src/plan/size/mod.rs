@@ -6,7 +6,7 @@ mod search;
 
 use serde::{Deserialize, Serialize};
 
-use super::capacity::MeanTime;
+use super::capacity::Mean;
 use super::learn::Correction;
 use crate::forecast::Demand;
 use crate::profile::EngineProfile;
@@ -248,9 +248,11 @@ pub fn assess(pools: &[SizePool<'_>], counts: &[Replicas], sla: &Sla, demand: &D
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Expected {
     /// Time to first token.
-    pub(super) ttft: Option<MeanTime>,
+    pub(super) ttft: Option<Mean>,
     /// Inter-token latency.
-    pub(super) itl: Option<MeanTime>,
+    pub(super) itl: Option<Mean>,
+    /// Share of the KV cache in use.
+    pub(super) kv_usage: Option<Mean>,
 }
 
 /// The means that a fleet of these sizes is expected to show.
@@ -264,8 +266,12 @@ pub(super) fn expected(
     let counts: Vec<u32> = counts.iter().map(|n| n.get()).collect();
     let step = first_step(&candidates, &counts);
     candidates.iter().zip(&counts).fold(Expected::default(), |all, (c, n)| {
-        let [ttft, itl] = c.mean_times(*n, step);
-        Expected { ttft: all.ttft.or(ttft), itl: all.itl.or(itl) }
+        let [ttft, itl, kv_usage] = c.means(*n, step);
+        Expected {
+            ttft: all.ttft.or(ttft),
+            itl: all.itl.or(itl),
+            kv_usage: all.kv_usage.or(kv_usage),
+        }
     })
 }
 

@@ -28,8 +28,9 @@ fn start(ns: &Namespace, user: &User, pod: &str, dgd: &str) -> Running {
 }
 
 /// Waits until it is ready, and its metrics say whether it keeps the adapters.
-async fn is_ready_and_keeps(planner: &Running, keeps: bool) {
-    let line = format!("sla_planner_adapter_leader{{}} {}.0\n", u8::from(keeps));
+async fn is_ready_and_keeps(ns: &Namespace, planner: &Running, keeps: bool) {
+    let (of, keeps) = (ns.name(), u8::from(keeps));
+    let line = format!("sla_planner_adapter_leader{{adapters_of=\"{of}\"}} {keeps}.0\n");
     planner.is_ready_with(&line).await;
 }
 
@@ -54,8 +55,8 @@ async fn one_of_two_processes_keeps_the_adapters_and_both_are_ready() {
     let (ns, _user, mut first, mut second) = two("lease-run").await;
     let holder = lease(&ns).await.holder_identity.expect("a holder");
     assert!(holder.starts_with("pod-1_"), "{holder}");
-    is_ready_and_keeps(&first, true).await;
-    is_ready_and_keeps(&second, false).await;
+    is_ready_and_keeps(&ns, &first, true).await;
+    is_ready_and_keeps(&ns, &second, false).await;
 
     let began = Instant::now();
     let status = first.process.terminate(SOON);
@@ -65,7 +66,7 @@ async fn one_of_two_processes_keeps_the_adapters_and_both_are_ready() {
     second.says(KEEPS).await;
     let took = began.elapsed();
     assert!(took < RUNS_OUT - EVERY, "at once: {took:?}");
-    is_ready_and_keeps(&second, true).await;
+    is_ready_and_keeps(&ns, &second, true).await;
     let holder = lease(&ns).await.holder_identity.expect("a holder");
     assert!(holder.starts_with("pod-2_"), "{holder}");
     scale(&ns, 3).await;
@@ -150,7 +151,7 @@ async fn without_the_right_to_the_lease_it_plans_on_and_says_which_rule_to_add()
     let user = ns.token(rules).await;
     let mut planner = start(&ns, &user, "pod-1", DGD);
     planner.says(r#"resources: [\"leases\"], verbs: [\"patch\"]"#).await;
-    is_ready_and_keeps(&planner, false).await;
+    is_ready_and_keeps(&ns, &planner, false).await;
     eventually("decisions", SOON, async || {
         let decided = planner.process.stdout().lines().count();
         if decided > 3 { Ok(()) } else { Err(decided.to_string()) }
