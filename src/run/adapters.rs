@@ -12,6 +12,7 @@ use crate::api::names;
 use crate::controllers::adapter::{self, AdapterOptions};
 use crate::controllers::clock;
 use crate::controllers::lease::{LeaseOptions, Lost, Timing, Told, while_held};
+use crate::controllers::restricted::Restricted;
 use crate::dashboard::Metrics;
 use crate::spec::Cluster;
 
@@ -39,11 +40,12 @@ impl Scope {
     }
 }
 
-/// Keeps the adapters of each scope while its lease is ours; a task ends by the stop, when its
-/// controller has ended and its lease is handed back.
+/// Keeps the adapters of each scope while its lease is ours, but for those of namespaces that are left
+/// alone; a task ends by the stop, when its controller has ended and its lease is handed back.
 pub(super) fn start(
     edges: &Edges,
     scopes: Vec<Scope>,
+    restricted: Option<&watch::Receiver<Restricted>>,
     instance: &str,
     stopped: &watch::Receiver<bool>,
 ) -> Vec<JoinHandle<()>> {
@@ -54,6 +56,7 @@ pub(super) fn start(
             namespace,
             call_deadline: CALL_DEADLINE,
             instance: instance.to_owned(),
+            restricted: restricted.cloned(),
             ..AdapterOptions::default()
         };
         let (held, metrics) = (Arc::clone(&held), edges.metrics.clone());
