@@ -41,6 +41,11 @@ pub const LEASE_ADAPTERS: &str = "sla-planner-adapters";
 /// Lease whose holder plans for the graphs that ask for it.
 pub const LEASE_PLANNER: &str = "sla-planner";
 
+/// Leases of which one is renewed in a namespace to which an operator of NVIDIA is restricted, while it
+/// runs: each of its releases uses one of these names.
+pub const LEASES_RESTRICTED: [&str; 2] =
+    ["dynamo-operator-ns-lock", "dynamo-operator-namespace-scope"];
+
 /// Who we are in `metadata.managedFields` and in the source of events.
 pub const FIELD_MANAGER: &str = "sla-planner";
 

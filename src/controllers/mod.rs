@@ -6,6 +6,7 @@
 //! * [`adapter`]: the controller that keeps one scaling adapter for every service that wants one, and
 //!   carries its replicas to the graph.
 //! * [`asking`]: the graphs that ask a service of the cluster to plan for them.
+//! * [`restricted`]: the namespaces that have an operator of their own, and are left alone.
 //! * [`scale`]: the scale writer, the only way by which a decision becomes replicas.
 //! * `replicas`: the one way in which either of the two writes a graph.
 //! * [`rivals`]: who else sets the replicas of our adapters.
@@ -25,6 +26,7 @@ pub mod inventory;
 pub mod kinds;
 pub mod lease;
 mod replicas;
+pub mod restricted;
 pub mod rights;
 pub mod rivals;
 pub mod scale;

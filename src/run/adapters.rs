@@ -11,6 +11,7 @@ use crate::api::names;
 use crate::controllers::adapter::{self, AdapterOptions};
 use crate::controllers::clock;
 use crate::controllers::lease::{LeaseOptions, Lost, Timing, Told, while_held};
+use crate::controllers::restricted::Restricted;
 use crate::dashboard::Metrics;
 use crate::spec::Cluster;
 
@@ -41,11 +42,12 @@ impl Scope {
     }
 }
 
-/// Keeps the adapters of each scope while its lease is ours; a task ends by the stop, when its
-/// controller has ended and its lease is handed back.
+/// Keeps the adapters of each scope while its lease is ours, but for those of namespaces that are left
+/// alone; a task ends by the stop, when its controller has ended and its lease is handed back.
 pub(super) fn start(
     edges: &Edges,
     scopes: Vec<Scope>,
+    restricted: Option<&watch::Receiver<Restricted>>,
     instance: &str,
     stopped: &watch::Receiver<bool>,
 ) -> Vec<JoinHandle<()>> {
@@ -56,6 +58,7 @@ pub(super) fn start(
             namespace,
             call_deadline: CALL_DEADLINE,
             instance: instance.to_owned(),
+            restricted: restricted.cloned(),
             ..AdapterOptions::default()
         };
         let metrics = edges.metrics.clone();

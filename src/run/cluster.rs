@@ -2,6 +2,8 @@
 //!
 //! Each graph has a planner of its own. They all run within the work that the lease allows, in one task:
 //! where the lease is lost they are dropped with every call that they wait for.
+//!
+//! Where every namespace is served, graphs in one with an operator of its own count as not asking.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
@@ -25,6 +27,7 @@ use crate::controllers::asking::{Asked, Asking, GraphName, watch_asking};
 use crate::controllers::clock;
 use crate::controllers::events::{Note, Publisher};
 use crate::controllers::lease::{Told, while_held};
+use crate::controllers::restricted::Restricted;
 use crate::plan::{Account, Memory};
 use crate::profile::EngineProfile;
 use crate::spec::{Cluster, Config, DgdTarget, Pool};
@@ -45,6 +48,8 @@ struct Service {
     edges: Edges,
     publisher: Publisher,
     ready: Ready,
+    /// The namespaces that are left alone; none where the file names those to serve.
+    restricted: Option<watch::Receiver<Restricted>>,
 }
 
 /// Plans for all graphs that ask, while the lease is ours, until the stop.
@@ -52,13 +57,21 @@ pub(super) async fn plan_while_leading(
     config: Config,
     cluster: Cluster,
     engines: Engines,
+    restricted: Option<watch::Receiver<Restricted>>,
     instance: &str,
     (edges, ready, stopped): (Edges, Ready, watch::Receiver<bool>),
 ) {
     let lease = adapters::lease(names::LEASE_PLANNER, cluster.lease_namespace.clone(), instance);
     let publisher = Publisher::new(edges.kube.clone(), instance.to_owned(), CALL_DEADLINE);
-    let service =
-        Service { config, cluster, engines, edges: edges.clone(), publisher, ready: ready.clone() };
+    let service = Service {
+        config,
+        cluster,
+        engines,
+        edges: edges.clone(),
+        publisher,
+        ready: ready.clone(),
+        restricted,
+    };
     let metrics = edges.metrics.clone();
     metrics.set_leader(false);
     let told = {
@@ -121,7 +134,7 @@ impl Setting {
 /// One graph that asks, or whose planner has not ended yet.
 #[derive(Default)]
 struct Planned {
-    /// What it asked last; `None` where it asks no more.
+    /// What it asked last; `None` where it asks no more, or is left alone.
     asking: Option<Asking>,
     /// Whether that cannot be done. It is tried again: a profile may be added meanwhile.
     refused: bool,
@@ -153,6 +166,7 @@ impl Service {
             metrics.error("kubernetes", error.label());
             tracing::warn!(%error, "which graphs ask is not seen");
         }));
+        let mut restricted = self.restricted.clone();
         let mut planned: BTreeMap<GraphName, Planned> = BTreeMap::new();
         let mut again = tokio::time::interval(REFUSED_AGAIN);
         let mut running =
@@ -161,28 +175,41 @@ impl Service {
             tokio::select! {
                 () = stop.clone() => break,
                 () = &mut looking => break,
-                Ok(()) = asks.changed() => {
-                    let all = asks.borrow_and_update().clone();
-                    let Some(all) = all else { continue };
-                    self.hear(&all, &mut planned, &running).await;
-                    self.ready.is(Part::Asked);
-                }
+                Ok(()) = asks.changed() => {}
+                () = changed(restricted.as_mut()) => {}
                 Some(ended) = running.planners.next() => {
                     self.begin_next(ended, &mut planned, &running);
+                    continue;
                 }
-                Some(()) = running.words.next() => {}
+                Some(()) = running.words.next() => continue,
                 _ = again.tick() => {
                     for (name, graph) in planned.iter_mut().filter(|(_, graph)| graph.refused) {
                         self.take_in(name, graph, &running);
                     }
+                    continue;
                 }
             }
+            let all = self.to_plan(asks.borrow_and_update().as_ref());
+            let Some(all) = all else { continue };
+            self.hear(&all, &mut planned, &running).await;
+            self.ready.is(Part::Asked);
         }
         for graph in planned.values() {
             end(graph);
         }
         // Each ends by itself within the grace of a tick.
         while running.planners.next().await.is_some() {}
+    }
+
+    /// The graphs that ask and are not left alone; `None` while it is not known which these are.
+    fn to_plan(&self, asked: Option<&Asked>) -> Option<Asked> {
+        let mut all = asked?.clone();
+        if let Some(restricted) = &self.restricted {
+            let known = restricted.borrow();
+            let left_alone = known.as_ref()?;
+            all.retain(|graph, _| !left_alone.contains(&graph.namespace));
+        }
+        Some(all)
     }
 
     /// Takes in which graphs ask what.
@@ -193,7 +220,7 @@ impl Service {
         running: &Running<'a>,
     ) {
         for (name, graph) in planned.iter_mut().filter(|(name, _)| !all.contains_key(name)) {
-            tracing::info!(namespace = name.namespace, dgd = name.name, "asks no more");
+            tracing::info!(namespace = name.namespace, dgd = name.name, "planned for no more");
             graph.asking = None;
             graph.refused = false;
             graph.next = None;
@@ -345,6 +372,16 @@ fn end(graph: &Planned) {
     if let Some(stop) = &graph.stop {
         stop.send_replace(true);
     }
+}
+
+/// Completes when other namespaces are left alone; never where none ever is, or nobody is left to tell.
+async fn changed(restricted: Option<&mut watch::Receiver<Restricted>>) {
+    if let Some(restricted) = restricted
+        && restricted.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// When within its interval a planner ticks, so that those of many graphs do not all ask at once.

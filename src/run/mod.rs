@@ -11,6 +11,7 @@ mod edges;
 mod gpus;
 mod look;
 mod ready;
+mod restricted;
 mod rivals;
 mod sink;
 mod tick;
@@ -147,7 +148,7 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
     }
     let scopes = keeps_adapters.then(|| adapters::Scope::namespace(&namespace));
     let scopes = scopes.into_iter().collect();
-    let controller = adapters::start(&begun.edges, scopes, &instance, &begun.stopped);
+    let controller = adapters::start(&begun.edges, scopes, None, &instance, &begun.stopped);
     let ended = plan_until(&mut planner, &begun).await;
     tracing::info!(dgd = name, "stopping");
     begun.end(controller).await;
@@ -165,13 +166,19 @@ pub async fn run_cluster(setup: ClusterSetup) -> Result<(), RunError> {
     tell_start(&config, &begun, "all that ask");
     let scopes = keeps_adapters(&config).then(|| adapters::Scope::of_cluster(&cluster));
     let scopes = scopes.unwrap_or_default();
-    let controllers = adapters::start(&begun.edges, scopes, &instance, &begun.stopped);
+    // The namespaces that are named are served, whoever is there too.
+    let serves_all = cluster.namespaces.is_empty();
+    let watching = serves_all.then(|| restricted::start(&begun.edges, &begun.stopped));
+    let (restricted, watching) = watching.unzip();
+    let (edges, stopped) = (&begun.edges, &begun.stopped);
+    let controllers = adapters::start(edges, scopes, restricted.as_ref(), &instance, stopped);
     let Begun { edges, health, ready, stopped, .. } = &begun;
     let (health, stopped) = (health.clone(), stopped.clone());
     let planning = cluster::plan_while_leading(
         config,
         cluster,
         engines,
+        restricted,
         &instance,
         (edges.clone(), ready.clone(), stopped.clone()),
     );
@@ -192,7 +199,7 @@ pub async fn run_cluster(setup: ClusterSetup) -> Result<(), RunError> {
         () = grace => false,
     };
     tracing::info!("stopping");
-    let rest = begun.end(controllers);
+    let rest = begun.end(controllers.into_iter().chain(watching));
     if ended {
         rest.await;
     } else {

@@ -10,7 +10,7 @@ use crate::dashboard::Health;
 pub(super) enum Part {
     /// The planner has looked and decided once.
     FirstTick,
-    /// It is known which graphs ask, or another process plans for them.
+    /// It is known which graphs ask and may be planned for, or another process plans for them.
     Asked,
     /// The webhooks have a certificate that is registered, and are served.
     Webhooks,

@@ -1,6 +1,8 @@
 //! One process that plans for every graph that asks, on a real API server. Nobody answers for the metrics:
 //! what a graph is brought to is its own `min`, which needs none.
 
+mod restricted;
+
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -18,13 +20,24 @@ use crate::serving::{
 
 /// The service for these namespaces (for all, without the adapters, where none is named), as in the pod of this name.
 fn start(ns: &Namespace, user: &User, pod: &str, namespaces: &[&str]) -> Running {
+    start_with(ns, user, pod, namespaces, !namespaces.is_empty())
+}
+
+/// The same, with the adapters or without.
+fn start_with(
+    ns: &Namespace,
+    user: &User,
+    pod: &str,
+    namespaces: &[&str],
+    keeps_adapters: bool,
+) -> Running {
     let profile = sla_planner::profile::library::DEFAULT;
     let mut config = json!({
         "pools": {"prefill": {"profile": profile}, "decode": {"profile": profile}},
         "intervals": {"adjustment": "1s", "window": "8s", "max_metric_age": "5s"},
         "prometheus": {"url": format!("http://127.0.0.1:{}", free_port()), "timeout": "1s"},
         "cluster": {"lease_namespace": ns.name()},
-        "adapter_controller": !namespaces.is_empty(),
+        "adapter_controller": keeps_adapters,
     });
     if !namespaces.is_empty() {
         config["cluster"]["namespaces"] = namespaces.into();
@@ -184,7 +197,10 @@ async fn a_right_that_is_missing_in_one_namespace_stops_nobody_else() {
     create(&ns, "one", Some(&decode_of(3))).await;
     create(&other, "one", Some(&decode_of(3))).await;
     // It sees what every namespace asks, and may scale in one of them. Nobody keeps adapters here.
-    let everywhere = vec![rule("nvidia.com", &[names::DGD_PLURAL], &["get", "list", "watch"])];
+    let everywhere = vec![
+        rule("nvidia.com", &[names::DGD_PLURAL], &["get", "list", "watch"]),
+        rule(names::LEASE_GROUP, &[names::LEASE_PLURAL], &["list"]),
+    ];
     let user = ns.token_with_cluster_rules(rules(), everywhere).await;
     for ns in [&ns, &other] {
         let patch =

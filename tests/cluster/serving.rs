@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use sla_planner::api::{DynamoGraphDeployment, DynamoGraphDeploymentScalingAdapter, names};
 use sla_planner::controllers::adapter::{self, AdapterOptions, Told};
 use sla_planner::controllers::client::{client_of, connect_by};
+use sla_planner::controllers::restricted::Restricted;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
@@ -90,12 +91,22 @@ impl Controller {
     }
 
     pub(crate) fn start_with(ns: &Namespace, client: Client) -> Self {
+        Self::start_beside(ns, client, None)
+    }
+
+    /// One that leaves namespaces alone.
+    pub(crate) fn start_beside(
+        ns: &Namespace,
+        client: Client,
+        restricted: Option<watch::Receiver<Restricted>>,
+    ) -> Self {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let (stop, stopped) = oneshot::channel::<()>();
         let options = AdapterOptions {
             namespace: Some(ns.name().to_owned()),
             call_deadline: CALL,
             instance: "test".to_owned(),
+            restricted,
             ..AdapterOptions::default()
         };
         let told = {

@@ -7,6 +7,9 @@
 //! it; an event on the graph says why. The graph is changed by the smallest patch that carries
 //! the replicas and the `resourceVersion` it was decided on, never by a whole object.
 //!
+//! A namespace with an operator of its own ([`super::restricted`]) is left alone: nothing is written in it
+//! until it is taken back.
+//!
 //! Both kinds are watched in the versions that [`Kinds`] finds served. When these change (an upgrade
 //! of the CRDs) everything is listed anew in the others, as at a start.
 //!
@@ -28,7 +31,7 @@ use kube::runtime::controller::{self, Action, applier};
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch as channel};
 
 pub use self::apply::{AdapterError, Change};
 pub use self::plan::Remark;
@@ -37,11 +40,12 @@ pub use self::told::Told;
 use self::apply::Applier;
 use self::plan::{Invalid, Plan, Unreadable};
 use self::told::Teller;
-use self::watch::Watched;
+use self::watch::{Watched, taken_back};
 use super::Stop;
 use super::client;
 use super::events::{Note, Publisher};
 use super::kinds::{Kinds, api_of};
+use super::restricted::{Restricted, is_left_alone};
 pub use super::watches::WATCH_PAUSE;
 use super::watches::{Pause, until_others};
 use crate::api::{self, Graph, Served, names};
@@ -63,7 +67,7 @@ const FAILURE_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Durati
 const CONCURRENCY: u16 = 16;
 
 /// How the adapter controller is run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct AdapterOptions {
     /// The namespace to look after; none means all.
     pub namespace: Option<String>,
@@ -73,16 +77,19 @@ pub struct AdapterOptions {
     pub slow_requeue: Duration,
     /// Who speaks in events: the name of the pod.
     pub instance: String,
+    /// The namespaces to leave alone, as they change; none leaves none alone.
+    pub restricted: Option<channel::Receiver<Restricted>>,
 }
 
 impl Default for AdapterOptions {
-    /// All namespaces, 10 s a call, a look every five minutes.
+    /// All namespaces and none left alone, 10 s a call, a look every five minutes.
     fn default() -> Self {
         Self {
             namespace: None,
             call_deadline: Duration::from_secs(10),
             slow_requeue: Duration::from_secs(300),
             instance: names::FIELD_MANAGER.to_owned(),
+            restricted: None,
         }
     }
 }
@@ -99,7 +106,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
     told: impl Fn(&Told) + Send + Sync + 'static,
 ) {
-    let AdapterOptions { namespace, call_deadline, slow_requeue, instance } = options;
+    let AdapterOptions { namespace, call_deadline, slow_requeue, instance, restricted } = options;
     let shutdown: Stop = shutdown.boxed().shared();
     let kinds = Kinds::new(client.clone(), call_deadline);
     let all = All {
@@ -109,6 +116,7 @@ pub async fn run(
         namespace,
         call_deadline,
         slow_requeue,
+        restricted,
     };
     while shutdown.peek().is_none() {
         let answer = tokio::select! {
@@ -129,6 +137,7 @@ struct All {
     namespace: Option<String>,
     call_deadline: Duration,
     slow_requeue: Duration,
+    restricted: Option<channel::Receiver<Restricted>>,
 }
 
 impl All {
@@ -170,7 +179,8 @@ impl All {
                     stream::iter(found.into_iter().flatten().map(Some))
                 }
             });
-        let queue = stream::select(from_dgds, from_adapters)
+        let back = taken_back(self.restricted.clone(), dgds.clone(), served.dgd);
+        let queue = stream::select(stream::select(from_dgds, from_adapters), back)
             .filter_map(|object| std::future::ready(object.map(Ok::<_, std::convert::Infallible>)))
             .take_until(stop.clone());
 
@@ -185,6 +195,7 @@ impl All {
             teller: Arc::clone(&self.teller),
             failures: Mutex::new(BTreeMap::new()),
             slow_requeue: self.slow_requeue,
+            restricted: self.restricted.clone(),
             stop: stop.clone(),
         });
         let config = controller::Config::default().concurrency(CONCURRENCY);
@@ -231,6 +242,7 @@ struct Context {
     teller: Arc<Teller>,
     failures: Mutex<BTreeMap<String, u32>>,
     slow_requeue: Duration,
+    restricted: Option<channel::Receiver<Restricted>>,
     stop: Stop,
 }
 
@@ -251,6 +263,9 @@ async fn reconcile(dgd: Arc<Dgd>, context: Arc<Context>) -> Result<Action, Adapt
     };
     if !is_ready {
         return Ok(Action::await_change());
+    }
+    if context.leaves_alone(dgd.meta().namespace.as_deref()) {
+        return Ok(Action::requeue(context.slow_requeue));
     }
     let cached = context.adapters.state();
     let (mut adapters, mut unreadable) = (Vec::new(), Unreadable::new());
@@ -293,6 +308,11 @@ fn after_failure(dgd: &Dgd, error: &AdapterError, context: &Context) -> Action {
 }
 
 impl Context {
+    fn leaves_alone(&self, namespace: Option<&str>) -> bool {
+        let namespace = namespace.unwrap_or_default();
+        self.restricted.as_ref().is_some_and(|known| is_left_alone(&known.borrow(), namespace))
+    }
+
     /// Tells what a plan says of a graph, and publishes what somebody has to look at.
     async fn tell_of(&self, dgd: &Graph, key: &str, plan: &Plan) {
         let mut notes = Vec::new();

@@ -17,4 +17,5 @@ mod object;
 pub mod state;
 
 pub use hold::{LeaseOptions, Told, while_held};
+pub(super) use object::found;
 pub use state::{Lost, Timing};

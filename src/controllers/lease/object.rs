@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::state::{Found, RELEASED, Record, Write};
 
 /// What a Lease says.
-pub(super) fn found(lease: Lease) -> Found {
+pub(in crate::controllers) fn found(lease: Lease) -> Found {
     let Lease { metadata, spec } = lease;
     let LeaseSpec {
         acquire_time,
