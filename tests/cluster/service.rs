@@ -192,6 +192,22 @@ async fn of_two_processes_one_plans_and_the_other_follows_when_it_dies() {
 }
 
 #[tokio::test]
+async fn a_namespace_that_may_not_be_looked_at_stops_nobody_else() {
+    let (ns, other) = (namespace("service-sees").await, namespace("service-blind").await);
+    create(&ns, "one", Some(&decode_of(3))).await;
+    create(&other, "one", Some(&decode_of(3))).await;
+    let user = ns.token(rules()).await;
+    let mut service = start(&ns, &user, "pod-1", &[ns.name(), other.name()]);
+    asks_for(&ns, "one", 3).await;
+    service.is_ready_with("sla_planner_leader{} 1.0\n").await;
+    service.says("which graphs ask is not seen").await;
+    ask(&ns, "one", Some(&decode_of(4))).await;
+    asks_for(&ns, "one", 4).await;
+    assert_eq!(asked(&other, "one").await, Ok(2));
+    assert_eq!(service.process.ended(), None, "{}", service.process.stderr());
+}
+
+#[tokio::test]
 async fn a_right_that_is_missing_in_one_namespace_stops_nobody_else() {
     let (ns, other) = (namespace("service-may").await, namespace("service-may-not").await);
     create(&ns, "one", Some(&decode_of(3))).await;

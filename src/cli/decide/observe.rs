@@ -360,6 +360,30 @@ mod tests {
     }
 
     #[test]
+    fn memory_in_use_is_that_of_the_engines_that_decode_and_have_said_so() {
+        let said = |wall_time, held| Snapshot {
+            wall_time: Some(wall_time),
+            decode_kv_tokens: held,
+            ..Snapshot::default()
+        };
+        let seen = |snapshots: Vec<Snapshot>, known: &Known| {
+            kv_usage(&Tick { snapshots, ..tick() }, known, Timestamp::from_millis(1))
+                .fresh()
+                .copied()
+        };
+        // A prefill engine holds nothing; one between two passes shows nothing.
+        let all = vec![
+            said(0.1, None),
+            said(0.1, Some(40_000.0)),
+            said(0.2, Some(60_000.0)),
+            said(0.0, Some(0.0)),
+        ];
+        assert_eq!(seen(all.clone(), &known()), Share::new(0.5));
+        assert_eq!(seen(all, &Known { max_kv_tokens: None, ..known() }), None);
+        assert_eq!(seen(vec![said(0.1, Some(1e300)), said(0.1, Some(-1.0))], &known()), None);
+    }
+
+    #[test]
     fn an_engine_between_passes_says_nothing_of_its_queue() {
         let said = |wall_time, n| Snapshot {
             wall_time: Some(wall_time),

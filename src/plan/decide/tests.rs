@@ -498,6 +498,35 @@ fn start_up_times_are_learned_from_the_replicas_that_were_seen_to_start() {
 }
 
 #[test]
+fn what_running_sequences_hold_is_learned_from_the_memory_in_use() {
+    let learned = |kv: Option<f64>, ticks| {
+        let mut b = Bench::new();
+        (b.counts, b.min, b.max, b.kv) = ([6, 2], 2, Some(6), kv);
+        let mut course = Vec::new();
+        for _ in 0..ticks {
+            b.counts = [6, 2];
+            b.tick(Seen::Load(30.0));
+            course.push(b.memory.learned.correction(true).memory);
+        }
+        course
+    };
+    assert!(learned(None, 60).iter().all(|memory| *memory == 1.0), "nobody says anything of it");
+    let some = learned(Some(0.3), 90);
+    let more = learned(Some(0.6), 90);
+    let rests = |course: &[f64]| {
+        let (before, last) = (course[60], course[89]);
+        assert!((last / before - 1.0).abs() < 0.02, "it comes to rest: {before} {last}");
+        last
+    };
+    // Slower tokens for a longer context mean more sequences, so that it is not quite twice.
+    let ratio = rests(&more) / rests(&some);
+    assert!((1.2..2.0).contains(&ratio), "{ratio}: {some:?} {more:?}");
+    // What seems to take less is believed later than what takes more.
+    let (less, full) = (learned(Some(0.01), 5), learned(Some(0.95), 5));
+    assert!(less[4] > 0.6 && full[4] > 1.5, "{less:?} {full:?}");
+}
+
+#[test]
 fn engines_without_a_profile_are_sized_by_what_is_full() {
     let mut b = Bench::new();
     (b.measured, b.counts, b.kv) = (false, [4, 4], Some(0.5));

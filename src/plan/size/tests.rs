@@ -323,3 +323,23 @@ fn a_load_beyond_any_fleet_takes_all_that_the_limits_allow_and_not_the_minimum()
         }
     }
 }
+
+#[test]
+fn sequences_that_hold_more_need_more_memory_and_no_other_prefill() {
+    let engine = engine(library::DEFAULT);
+    let decode_of = |memory: f64, rps: f64| {
+        let correction = Correction { memory, ..Correction::default() };
+        let pools = pools(&engine).map(|pool| SizePool { correction, ..pool });
+        counts(&size(&pools, &sla(2000.0, 200.0), &steady(rps, 6000.0, 400.0), None))
+    };
+    for rps in [5.0, 20.0, 60.0] {
+        let mut before = decode_of(0.5, rps);
+        for memory in [0.8, 1.0, 1.3, 2.0, 4.0] {
+            let after = decode_of(memory, rps);
+            assert!(after[1] >= before[1], "{rps} {memory}: {before:?} {after:?}");
+            before = after;
+        }
+    }
+    let (one, two) = (decode_of(1.0, 60.0), decode_of(2.0, 60.0));
+    assert!(two[1] as f64 >= 1.5 * one[1] as f64 && two[0] <= one[0] + 1, "{one:?} {two:?}");
+}
