@@ -75,7 +75,7 @@ pub struct Correction {
     pub decode: f64,
     /// The tokens that a running sequence holds, over those of a mean prompt and half its output: long
     /// prompts have long outputs as a rule, and so are met more often (on six stretches of
-    /// `servegen-msmall` 1.3 to 1.7 times). Never below 1: a prefix that sequences share may end.
+    /// `servegen-msmall` 1.3 to 1.7 times); where long prompts have short ones it is less.
     #[serde(default = "as_expected")]
     pub memory: f64,
 }
@@ -286,8 +286,8 @@ impl Learned {
     /// What the profiles are taken times.
     pub(super) fn correction(&self, measured: bool) -> Correction {
         let of = |factor: &Factor| factor.factor(measured);
-        // No profile says anything of it, so that none has to be kept to.
-        let memory = self.memory.factor(false);
+        // That sequences hold more is believed as it is: no profile says anything of it.
+        let memory = self.memory.factor(self.memory.log < 0.0);
         Correction { prefill: of(&self.prefill), decode: of(&self.decode), memory }
     }
 

@@ -180,7 +180,7 @@ async fn a_service_that_may_not_see_the_leases_does_nothing_and_names_the_right(
     let (role, user) = (format!("--clusterrole={}", ns.name()), format!("--user={}", user.name));
     ns.kubectl(&["create", "clusterrolebinding", ns.name(), &role, &user]).await.success();
     asks_for(&ns, "one", 3).await;
-    service.is_ready_with("sla_planner_adapter_leader{} 1.0\n").await;
+    service.is_ready_with("sla_planner_adapter_leader{adapters_of=\"*\"} 1.0\n").await;
 }
 
 #[tokio::test]
