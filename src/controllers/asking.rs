@@ -115,7 +115,10 @@ impl Looking {
         while let Some((i, event)) = events.next().await {
             match event {
                 Ok(event) => {
-                    self.failing.remove(&i);
+                    // A list that begins has not succeeded yet.
+                    if !matches!(event, Event::Init) {
+                        self.failing.remove(&i);
+                    }
                     self.hear(i, event);
                     if !self.listed.is_empty() {
                         self.publish(asked);

@@ -53,7 +53,7 @@ const TRUSTED_AGAIN: f64 = 0.75;
 /// So much evidence makes a model out of engines of which there is no profile.
 const ENOUGH_WITHOUT_PROFILE: Duration = Duration::from_secs(300);
 
-/// Fewer requests in a window than this say nothing of a mean.
+/// Fewer requests in a window, or sequences that run, than this say nothing of a mean.
 const FEWEST: f64 = 10.0;
 
 /// How long a fleet must have stood still: replicas that have just begun to serve have no share of
@@ -214,9 +214,8 @@ impl Learned {
         let seen = |ms: f64| (ms > 0.0).then_some(ms);
         let late = |ms: f64| ms > BEHIND * input.sla.ttft.get();
         let first = traffic.ttft.mean.fresh().and_then(|ms| seen(ms.get()));
-        if let (Some(seen), Some(model)) =
-            (first.filter(|ms| !late(*ms) || self.stood_for(now) >= CAUGHT_UP_AFTER), ttft)
-        {
+        let is_behind = first.is_some_and(late) && self.stood_for(now) < CAUGHT_UP_AFTER;
+        if let (Some(seen), Some(model)) = (first.filter(|_| !is_behind), ttft) {
             self.prefill.look(seen, model, step, limits);
         }
         if let (Some(seen), Some(model)) =
@@ -224,7 +223,10 @@ impl Learned {
         {
             self.decode.look(seen, model, step, limits);
         }
+        // By Little's law; what few sequences hold at one moment says nothing of a mean.
+        let running = traffic.itl.mean.fresh().map(|itl| rate.get() * osl.get() * itl.get() / 1e3);
         let used = traffic.kv_usage.fresh().map(|share| share.get());
+        let used = used.filter(|_| !is_behind && running.is_some_and(|n| n >= FEWEST));
         if let (Some(seen), Some(model)) = (used.filter(|share| *share > 0.0), kv_usage) {
             self.memory.look(seen, model, step, limits);
         }

@@ -335,8 +335,11 @@ impl Writer<'_> {
 
     fn kv_usage(&self) -> String {
         let namespace = worker_namespace_matcher(&self.selector.dynamo_namespace);
-        let series = format!("{{__name__=~\"{}\",{namespace}}}", KV_USAGE.join("|"));
-        // Of the prefill engines beside them nobody asks: they hold a prompt for a moment only.
+        // Prefill engines hold a prompt for a moment only; by whatever name they go, it says so.
+        let series = format!(
+            "{{__name__=~\"{}\",dynamo_component!~\"(?i).*prefill.*\",{namespace}}}",
+            KV_USAGE.join("|")
+        );
         format!("max(avg by (dynamo_component) (max without ({SCRAPE_LABELS}) ({series})))")
     }
 

@@ -136,8 +136,8 @@ impl Setting {
 struct Planned {
     /// What it asked last; `None` where it asks no more, or is left alone.
     asking: Option<Asking>,
-    /// Whether that cannot be done. It is tried again: a profile may be added meanwhile.
-    refused: bool,
+    /// Why that cannot be done. It is tried again: a profile may be added meanwhile.
+    refused: Option<String>,
     /// Tells its planner to end; `None` where none runs.
     stop: Option<watch::Sender<bool>>,
     /// Which graph of that name the planner is for.
@@ -183,8 +183,10 @@ impl Service {
                 }
                 Some(()) = running.words.next() => continue,
                 _ = again.tick() => {
-                    for (name, graph) in planned.iter_mut().filter(|(_, graph)| graph.refused) {
+                    let refused = |graph: &Planned| graph.refused.is_some();
+                    for (name, graph) in planned.iter_mut().filter(|(_, graph)| refused(graph)) {
                         self.take_in(name, graph, &running);
+                        tokio::task::yield_now().await;
                     }
                     continue;
                 }
@@ -222,7 +224,7 @@ impl Service {
         for (name, graph) in planned.iter_mut().filter(|(name, _)| !all.contains_key(name)) {
             tracing::info!(namespace = name.namespace, dgd = name.name, "planned for no more");
             graph.asking = None;
-            graph.refused = false;
+            graph.refused = None;
             graph.next = None;
             end(graph);
         }
@@ -243,7 +245,7 @@ impl Service {
     fn take_in<'a>(&'a self, name: &GraphName, graph: &mut Planned, running: &Running<'a>) {
         let Some(asking) = graph.asking.clone() else { return };
         let setting = self.setting(name, &asking);
-        graph.refused = setting.is_err();
+        let told = std::mem::replace(&mut graph.refused, setting.as_ref().err().cloned());
         match setting {
             Ok(setting) if graph.stop.is_some() => {
                 graph.next = Some(setting);
@@ -257,7 +259,9 @@ impl Service {
                 if graph.uid != *uid {
                     end(graph);
                 }
-                running.words.push(self.refuse(asking, text).boxed());
+                if told.as_ref() != Some(&text) {
+                    running.words.push(self.refuse(asking, text).boxed());
+                }
             }
         }
     }

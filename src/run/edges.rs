@@ -38,8 +38,8 @@ pub(super) struct Begun {
 }
 
 impl Begun {
-    /// Opens and serves what the configuration says. The process is ready when `first` is, and the
-    /// webhooks where they are on.
+    /// Opens and serves what the configuration says. The process is ready when these parts are, and
+    /// the webhooks where they are on.
     ///
     /// # Errors
     ///
@@ -48,7 +48,7 @@ impl Begun {
         config: &Config,
         prometheus: Endpoint,
         context: Option<String>,
-        first: Part,
+        parts: impl IntoIterator<Item = Part>,
     ) -> Result<Self, RunError> {
         let (stop, stopped) = watch::channel(false);
         let signals = tokio::spawn(until_signal(stop)?);
@@ -65,7 +65,7 @@ impl Begun {
             .await
             .map_err(|e| RunError::BadInput { source: anyhow!("failed to {}", e.chain()) })?;
         let serves_webhooks = config.webhook.enabled;
-        let parts = [first].into_iter().chain(serves_webhooks.then_some(Part::Webhooks));
+        let parts = parts.into_iter().chain(serves_webhooks.then_some(Part::Webhooks));
         let ready = Ready::after(health.clone(), parts);
         if serves_webhooks {
             webhook::warn_where_nobody_passes(&config.webhook, keeps_adapters(config));

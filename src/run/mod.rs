@@ -134,7 +134,7 @@ const LAST_GRACE: Duration = Duration::from_millis(550);
 pub async fn run(setup: Setup) -> Result<(), RunError> {
     let Setup { config, target, prometheus, engines, warmup, context, instance } = setup;
     let name = format!("{}/{}", target.namespace, target.dgd);
-    let begun = Begun::new(&config, prometheus, context, Part::FirstTick).await?;
+    let begun = Begun::new(&config, prometheus, context, [Part::FirstTick]).await?;
     tell_start(&config, &begun, &name);
     let namespace = target.namespace.clone();
     let keeps_adapters = keeps_adapters(&config);
@@ -162,13 +162,14 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
 /// Where the start fails: a file or address that cannot be used, a port in use.
 pub async fn run_cluster(setup: ClusterSetup) -> Result<(), RunError> {
     let ClusterSetup { config, cluster, prometheus, engines, context, instance } = setup;
-    let begun = Begun::new(&config, prometheus, context, Part::Asked).await?;
+    // The namespaces that are named are served, whoever is there too.
+    let serves_all = cluster.namespaces.is_empty();
+    let parts = [Part::Asked].into_iter().chain(serves_all.then_some(Part::Restricted));
+    let begun = Begun::new(&config, prometheus, context, parts).await?;
     tell_start(&config, &begun, "all that ask");
     let scopes = keeps_adapters(&config).then(|| adapters::Scope::of_cluster(&cluster));
     let scopes = scopes.unwrap_or_default();
-    // The namespaces that are named are served, whoever is there too.
-    let serves_all = cluster.namespaces.is_empty();
-    let watching = serves_all.then(|| restricted::start(&begun.edges, &begun.stopped));
+    let watching = serves_all.then(|| restricted::start(&begun));
     let (restricted, watching) = watching.unzip();
     let (edges, stopped) = (&begun.edges, &begun.stopped);
     let controllers = adapters::start(edges, scopes, restricted.as_ref(), &instance, stopped);

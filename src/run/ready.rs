@@ -12,6 +12,8 @@ pub(super) enum Part {
     FirstTick,
     /// It is known which graphs ask and may be planned for, or another process plans for them.
     Asked,
+    /// It is known which namespaces have an operator of their own, where that matters.
+    Restricted,
     /// The webhooks have a certificate that is registered, and are served.
     Webhooks,
 }
@@ -21,6 +23,7 @@ impl Part {
         match self {
             Self::FirstTick => "the first tick",
             Self::Asked => "the first list of the graphs that ask",
+            Self::Restricted => "the first look at the Leases of restricted operators",
             Self::Webhooks => "the certificate of the webhooks",
         }
     }

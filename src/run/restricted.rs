@@ -4,23 +4,31 @@
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::edges::Edges;
+use super::edges::Begun;
+use super::ready::Part;
 use super::{CALL_DEADLINE, seen};
 use crate::controllers::restricted::{Restricted, Told, watch_restricted};
 use crate::dashboard::Metrics;
 
 /// Begins to look; the task ends by the stop.
-pub(super) fn start(
-    edges: &Edges,
-    stopped: &watch::Receiver<bool>,
-) -> (watch::Receiver<Restricted>, JoinHandle<()>) {
+pub(super) fn start(begun: &Begun) -> (watch::Receiver<Restricted>, JoinHandle<()>) {
     let (sender, restricted) = watch::channel(None);
-    let (kube, metrics, stopped) = (edges.kube.clone(), edges.metrics.clone(), stopped.clone());
+    let Begun { edges, ready, stopped, .. } = begun;
+    let (kube, metrics) = (edges.kube.clone(), edges.metrics.clone());
+    let (ready, stopped, mut known) = (ready.clone(), stopped.clone(), restricted.clone());
     let watching = async move {
         let told = |told: &Told| tell(told, &metrics);
+        // Whoever waits for the lease has to know it too: it may plan at any moment.
+        let known = async {
+            if known.wait_for(Option::is_some).await.is_ok() {
+                ready.is(Part::Restricted);
+            }
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
             () = watch_restricted(&kube, CALL_DEADLINE, &sender, told) => {}
             () = seen(stopped) => {}
+            () = known => {}
         }
     };
     (restricted, tokio::spawn(watching))

@@ -17,7 +17,8 @@ use crate::units::Predictor;
 /// Plans for every DGD that asks for it, by the annotation `sla-planner/config`, in place of one
 /// `target`. What the annotation holds (YAML: `sla`, `pools`, `max_gpu_budget`, `intervals`,
 /// `forecast.predictor`, `mode`, `on_conflict`, `target.dynamo_namespace`, `target.model`; or nothing)
-/// takes the place of what the file says. `{}` is enough.
+/// takes the place of what the file says. `{}` is enough. `intervals.adjustment` is at least 1s here, and
+/// `intervals.window` at most 1h.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterFile {
@@ -93,11 +94,14 @@ pub(super) fn settle(
     file: Option<ClusterFile>,
     text: &str,
     origin: &str,
-    pod_namespace: Option<&str>,
+    (intervals, pod_namespace): (&Intervals, Option<&str>),
 ) -> Result<Option<Cluster>, ConfigError> {
     let Some(ClusterFile { namespaces, profiles, lease_namespace }) = file else {
         return Ok(None);
     };
+    if let Some(frame) = too_dear(intervals) {
+        return Err(ConfigError::Invalid { origin: origin.to_owned(), frame });
+    }
     let mut template: Map<String, Value> = parse(text, origin)?;
     template.retain(|key, said| KEYS.contains(&key.as_str()) && !said.is_null());
     let namespaces = namespaces.unwrap_or_default();
@@ -143,14 +147,7 @@ impl Cluster {
         let place = origin;
         let origin = format!("the file of the service with {place}");
         let config = load(&format!("{merged:#}"), &origin, &Defaults::default())?;
-        let Intervals { adjustment, window, .. } = config.intervals;
-        if adjustment < FASTEST || window > WIDEST {
-            let frame = format!(
-                "`intervals`: expected an `adjustment` of at least {} and a `window` of at most {}, \
-                 since all graphs share one service",
-                format_duration(FASTEST),
-                format_duration(WIDEST)
-            );
+        if let Some(frame) = too_dear(&config.intervals) {
             return Err(ConfigError::Invalid { origin: place, frame });
         }
         Ok(Config {
@@ -161,6 +158,19 @@ impl Cluster {
             ..config
         })
     }
+}
+
+/// What is wrong with intervals that one graph may not have.
+fn too_dear(intervals: &Intervals) -> Option<String> {
+    let Intervals { adjustment, window, .. } = *intervals;
+    (adjustment < FASTEST || window > WIDEST).then(|| {
+        format!(
+            "`intervals`: expected an `adjustment` of at least {} and a `window` of at most {}, since \
+             all graphs share one service",
+            format_duration(FASTEST),
+            format_duration(WIDEST)
+        )
+    })
 }
 
 /// Lays `over` over `under`: mappings key by key, anything else in place of what was there. A key that is
@@ -273,6 +283,7 @@ cluster: {namespaces: [llm]}
             ("cluster: {}\ntarget: {dgd: chat}", "leave out `target`"),
             ("cluster: {}\nforecast: {warmup_trace: a.csv}", "is that of one DGD"),
             ("cluster: {namespaces: ['']}", "expected a namespace"),
+            ("cluster: {}\nintervals: {window: 2h}", "at most 1h"),
             ("cluster: {namespaces: []}", "leave the key out for every namespace"),
             ("cluster: {namespace: [llm]}", "did you mean `namespaces`?"),
         ] {

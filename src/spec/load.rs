@@ -75,8 +75,8 @@ pub fn load(text: &str, origin: &str, defaults: &Defaults) -> Result<Config, Con
         serde_saphyr::from_str_valid::<File>(text).map_err(|e| invalid(&e, origin))?
     };
     let cluster = file.cluster.take();
-    let pod_namespace = defaults.pod_namespace.as_deref();
-    let cluster = super::cluster::settle(cluster, text, origin, pod_namespace)?;
+    let beside = (&settle_intervals(&file.intervals), defaults.pod_namespace.as_deref());
+    let cluster = super::cluster::settle(cluster, text, origin, beside)?;
     Ok(settle(file, cluster, defaults))
 }
 

@@ -200,9 +200,11 @@ async fn a_namespace_that_may_not_be_looked_at_stops_nobody_else() {
     let mut service = start(&ns, &user, "pod-1", &[ns.name(), other.name()]);
     asks_for(&ns, "one", 3).await;
     service.is_ready_with("sla_planner_leader{} 1.0\n").await;
-    service.says("which graphs ask is not seen").await;
+    let blind = "which graphs ask is not seen";
+    service.says(blind).await;
     ask(&ns, "one", Some(&decode_of(4))).await;
     asks_for(&ns, "one", 4).await;
+    assert_eq!(service.process.stderr().matches(blind).count(), 1, "told once");
     assert_eq!(asked(&other, "one").await, Ok(2));
     assert_eq!(service.process.ended(), None, "{}", service.process.stderr());
 }

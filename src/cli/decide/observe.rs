@@ -178,8 +178,11 @@ fn kv_usage(tick: &Tick, known: &Known, now: Timestamp) -> Signal<Share> {
     if held.is_empty() {
         return Signal::missing(unusable("no engine has said what its sequences hold"));
     }
-    let mean = held.iter().sum::<f64>() / held.len() as f64;
-    Signal::Fresh { value: Share::clamped(mean / most), at: now }
+    let value = Share::clamped(held.iter().sum::<f64>() / held.len() as f64 / most);
+    // Engines that have not spoken may be idle, or between two passes.
+    let decode = tick.pools.iter().find(|(role, _)| *role != Role::Prefill);
+    let all = decode.and_then(|(_, counts)| counts.active).is_some_and(|n| n <= held.len() as f64);
+    if all { Signal::Fresh { value, at: now } } else { Signal::Late { value, at: now } }
 }
 
 fn pool(counts: &Counts, gpus: Option<Gpus>) -> Result<PoolInventory, Signal<PoolInventory>> {
@@ -379,7 +382,19 @@ mod tests {
             said(0.0, Some(0.0)),
         ];
         assert_eq!(seen(all.clone(), &known()), Share::new(0.5));
-        assert_eq!(seen(all, &Known { max_kv_tokens: None, ..known() }), None);
+        assert_eq!(seen(all.clone(), &Known { max_kv_tokens: None, ..known() }), None);
+        // One of three has not spoken.
+        let of_three = Tick {
+            snapshots: all,
+            pools: tick()
+                .pools
+                .into_iter()
+                .map(|(role, counts)| (role, Counts { active: Some(3.0), ..counts }))
+                .collect(),
+            ..tick()
+        };
+        let signal = kv_usage(&of_three, &known(), Timestamp::from_millis(1));
+        assert!(!signal.is_fresh() && signal.known().copied() == Share::new(0.5), "{signal:?}");
         assert_eq!(seen(vec![said(0.1, Some(1e300)), said(0.1, Some(-1.0))], &known()), None);
     }
 

@@ -185,14 +185,17 @@ fn rounded(x: f64) -> f64 {
     (x * 1e3).round() / 1e3
 }
 
+/// What decided each pool.
+pub(in crate::cli) fn bounds(sizing: &Sizing) -> String {
+    let parts: Vec<String> =
+        sizing.pools.iter().map(|p| format!("{} by {}", p.role, p.bound)).collect();
+    parts.join(", ")
+}
+
 /// What became of the promise, in words.
 pub(in crate::cli) fn reason(sizing: &Sizing) -> String {
     match sizing.verdict {
-        Verdict::Kept => {
-            let parts: Vec<String> =
-                sizing.pools.iter().map(|p| format!("{} by {}", p.role, p.bound)).collect();
-            format!("the fewest GPUs that keep the promise: {}", parts.join(", "))
-        }
+        Verdict::Kept => format!("the fewest GPUs that keep the promise: {}", bounds(sizing)),
         Verdict::CannotBeMet { latency, best, target } => format!(
             "{latency} of {target:.1} cannot be met by adding replicas: {best:.1} is the best that \
              an engine does alone"

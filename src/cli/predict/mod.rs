@@ -13,7 +13,7 @@ use super::promise::Promise;
 use super::say;
 
 use answer::Prediction;
-pub(super) use answer::reason;
+pub(super) use answer::{bounds, reason};
 pub(super) use load::unanswered;
 
 /// Predicts the fleet that keeps a promise under a load; needs no cluster.

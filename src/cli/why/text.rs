@@ -3,7 +3,7 @@
 use super::around;
 use super::page::Page;
 use crate::cli::{predict, records};
-use crate::forecast::{Lengths, Regret, Rule, Standing};
+use crate::forecast::{LATE_AT_LEVEL, Lengths, Regret, Rule, Standing};
 use crate::observe::{LatencySignals, Signal};
 use crate::plan::{ErrorBudget, PoolSize, Reason, Sizing, Spent};
 use crate::record::Record;
@@ -253,7 +253,17 @@ fn sizes(record: &Record, page: &mut Page) {
         .current_gpus
         .map_or_else(String::new, |gpus| format!(", asked for so far: {gpus}"));
     page.entry("together", &format!("{total_gpus} GPUs{now}; {} of requests good", percent(*good)));
-    page.entry("verdict", &predict::reason(sizing));
+    let promised = percentile.share();
+    let verdict = if sizing.feasible() && good.get() < promised.get() {
+        format!(
+            "the fewest GPUs that make at most {} late at this level, which is seldom reached: {}",
+            percent(Share::clamped(LATE_AT_LEVEL)),
+            predict::bounds(sizing)
+        )
+    } else {
+        predict::reason(sizing)
+    };
+    page.entry("verdict", &verdict);
     if *extrapolated {
         page.entry("note", "requests lie outside the data of the profile: latencies extrapolated");
     }

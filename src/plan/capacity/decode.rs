@@ -32,6 +32,9 @@ pub(crate) struct DecodeModel<'a> {
     /// so that it is `isl + osl * (1 + cv2) / 2` (techniques.md 3.3), as far as the lengths of prompts
     /// and outputs have nothing to do with each other; what is seen of that is in the correction.
     context: f64,
+    /// The same without the correction.
+    expected: f64,
+    holds_one: bool,
     /// Spread of the KV tokens of one sequence over their mean, squared.
     context_cv2: f64,
     /// Sequences that the engine admits.
@@ -91,12 +94,17 @@ impl<'a> DecodeModel<'a> {
             if batch >= kv_tokens / context * (1.0 - 1e-9) { f64::INFINITY } else { batch }
         });
         let slots = f64::from(limits.max_num_seqs);
-        let kv_slots = kv_tokens / (context + KV_BLOCK / 2.0);
+        let slots_at = |context: f64| kv_tokens / (context + KV_BLOCK / 2.0);
+        // Whether one request fits is a question of its own lengths, not of what runs beside others.
+        let holds_one = slots_at(expected) >= 1.0;
+        let kv_slots = slots_at(context).max(if holds_one { 1.0 } else { 0.0 });
         let mut model = Self {
             surface,
             osl: mean_out,
             osl_cv2,
             context,
+            expected,
+            holds_one,
             context_cv2,
             slots,
             kv_slots,
@@ -161,14 +169,14 @@ impl<'a> DecodeModel<'a> {
         self.on_target.is_some()
     }
 
-    /// Whether not even one sequence fits the KV cache.
-    pub(crate) fn cannot_hold_one(&self) -> bool {
-        self.kv_slots < 1.0
+    /// Whether not even one sequence of these lengths fits the KV cache.
+    pub(crate) const fn cannot_hold_one(&self) -> bool {
+        !self.holds_one
     }
 
-    /// Mean tokens of context of a running sequence.
+    /// Mean tokens of context of a sequence of these lengths, without what was learned.
     pub(crate) const fn context(&self) -> f64 {
-        self.context
+        self.expected
     }
 
     /// The sequences running on each of `engines` that take `rate` requests per ms in turn, by
