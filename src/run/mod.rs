@@ -190,7 +190,9 @@ pub async fn run_cluster(setup: ClusterSetup) -> Result<(), RunError> {
             tokio::time::sleep(CALL_DEADLINE).await;
         }
     };
-    let mut planning = pin!(async { drop(select(pin!(planning), pin!(lives)).await) });
+    let mut planning = pin!(async {
+        select(pin!(planning), pin!(lives)).await;
+    });
     let grace = async {
         seen(stopped).await;
         tokio::time::sleep(GRACE).await;

@@ -207,8 +207,9 @@ cluster: {namespaces: [llm]}
 ";
 
     fn of(service: &str, text: &str) -> Result<Config, String> {
-        let service = load(service, "service.yaml", &Defaults::default()).unwrap();
-        let cluster = service.cluster.clone().unwrap();
+        let service = load(service, "service.yaml", &Defaults::default());
+        let service = service.map_err(|e| e.to_string())?;
+        let cluster = service.cluster.as_ref().ok_or("no cluster")?;
         cluster.config_of(&service, "llm", "chat", text).map_err(|e| e.to_string())
     }
 

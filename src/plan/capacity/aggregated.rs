@@ -153,7 +153,7 @@ impl<'a> AggregatedModel<'a> {
 
     /// Mean tokens of context of a running sequence.
     pub(crate) fn context(&self) -> f64 {
-        self.decode(0.0).context()
+        self.decode(0.0).expected_context()
     }
 
     /// Whether not even one sequence fits the KV cache.

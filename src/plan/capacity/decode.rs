@@ -175,7 +175,7 @@ impl<'a> DecodeModel<'a> {
     }
 
     /// Mean tokens of context of a sequence of these lengths, without what was learned.
-    pub(crate) const fn context(&self) -> f64 {
+    pub(crate) const fn expected_context(&self) -> f64 {
         self.expected
     }
 

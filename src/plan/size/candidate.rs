@@ -372,7 +372,7 @@ impl<'a> Candidate<'a> {
                 self.sla.ttft,
             ),
             Model::Decode(model, _) if model.cannot_hold_one() => {
-                Some(does_not_fit(model.context()))
+                Some(does_not_fit(model.expected_context()))
             }
             Model::Decode(model, _) if !model.can_meet() => {
                 miss(Latency::Itl, model.itl(1.0), self.sla.itl)
@@ -396,7 +396,9 @@ impl<'a> Candidate<'a> {
             Model::Prefill(..) | Model::Aggregated(..) => {
                 engine.prefill().ttft(demand.isl.mean.get()).outside.is_some()
             }
-            Model::Decode(model, _) => !engine.decode().context_range().contains(&model.context()),
+            Model::Decode(model, _) => {
+                !engine.decode().context_range().contains(&model.expected_context())
+            }
         }
     }
 }
