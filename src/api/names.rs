@@ -31,6 +31,9 @@ pub const DGDR_KIND: &str = "DynamoGraphDeploymentRequest";
 /// Resource of [`DGDR_KIND`], as in an RBAC rule.
 pub const DGDR_PLURAL: &str = "dynamographdeploymentrequests";
 
+/// API groups under which InferencePools are served: the one they have, and the one they had before.
+pub const INFERENCE_GROUPS: [&str; 2] =
+    ["inference.networking.k8s.io", "inference.networking.x-k8s.io"];
 /// API group of a Lease.
 pub const LEASE_GROUP: &str = "coordination.k8s.io";
 /// Resource of a Lease, as in an RBAC rule.

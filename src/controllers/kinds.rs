@@ -178,6 +178,19 @@ impl Kinds {
     }
 }
 
+/// Whether the API server serves one of these groups; `None` where it does not say.
+pub async fn serves_any(client: &Client, groups: &[&str], deadline: Duration) -> Option<bool> {
+    let asked = tokio::time::timeout(deadline, client.list_api_groups()).await;
+    match asked {
+        Ok(Ok(list)) => Some(list.groups.iter().any(|group| groups.contains(&group.name.as_str()))),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "which groups are served is not known");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
 /// The objects of a namespace, or of all, in a version.
 pub(super) fn api_of<K>(client: &Client, namespace: Option<&str>, version: Version) -> Api<K>
 where

@@ -14,11 +14,15 @@ use tokio::task::JoinHandle;
 use super::edges::{serve, until_signal};
 use super::ready::{Part, Ready};
 use super::{CALL_DEADLINE, RunError, seen};
+use crate::api::names;
 use crate::controllers::client::{ClientOptions, connect};
+use crate::controllers::kinds::serves_any;
 use crate::dashboard::{Health, Metrics};
 use crate::spec::{Certificate, StockIdentities, Webhook};
 use crate::webhook::certs::{Folder, Keeper, KeeperOptions, Plan};
-use crate::webhook::{Identities, Limits, OwnName, Rules, Server, ServerOptions, Serving};
+use crate::webhook::{
+    Identities, InferencePools, Limits, OwnName, Rules, Server, ServerOptions, Serving,
+};
 
 /// What the webhooks need when they run alone.
 #[derive(Debug)]
@@ -35,6 +39,9 @@ pub struct WebhookSetup {
 /// authority is served. They learn of it by a watch, within a second; one that was cut off comes back
 /// within tens of them.
 const SETTLE: Duration = Duration::from_secs(60);
+
+/// Between two questions for InferencePools.
+const POOLS_AGAIN: Duration = Duration::from_secs(30);
 
 /// How our own name is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -133,6 +140,7 @@ async fn start_with(
     let serving = Serving::default();
     let source = source_of(certificate, &kube, &serving).await?;
     let own = OwnName::default();
+    let pools = InferencePools::default();
     let rules = Rules {
         identities: Identities {
             exact: allowed_users.clone(),
@@ -141,6 +149,7 @@ async fn start_with(
         },
         wording: *message,
         gpu_discovery: *gpu_discovery,
+        inference_pools: pools.clone(),
         dynamo_version: dynamo_version.clone(),
     };
     let options = ServerOptions { rules, serving: serving.clone(), limits: Limits::default() };
@@ -167,6 +176,10 @@ async fn start_with(
             })
         };
         let Naming { again, patience } = naming;
+        let asking = {
+            let kube = kube.clone();
+            tokio::spawn(async move { ask_for_pools(&kube, &pools).await })
+        };
         let mut named = tokio::spawn(async move {
             if let Some(name) = whoami(&kube, again).await {
                 tracing::info!(name, "the name that our own writes carry");
@@ -188,6 +201,7 @@ async fn start_with(
         if is_stopped {
             named.abort();
             certificates.abort();
+            asking.abort();
             return;
         }
         tracing::info!(port, "webhooks served");
@@ -205,6 +219,7 @@ async fn start_with(
         named.abort();
         readiness.abort();
         certificates.abort();
+        asking.abort();
     }))
 }
 
@@ -298,6 +313,17 @@ async fn whoami(kube: &Client, again: Duration) -> Option<String> {
             );
         }
         tokio::time::sleep(again).await;
+    }
+}
+
+/// Learns, again and again, whether there are InferencePools: their CRDs come and go with another product.
+async fn ask_for_pools(kube: &Client, pools: &InferencePools) {
+    loop {
+        let served = serves_any(kube, &names::INFERENCE_GROUPS, CALL_DEADLINE).await;
+        if let Some(served) = served {
+            pools.learn(served);
+        }
+        tokio::time::sleep(POOLS_AGAIN).await;
     }
 }
 

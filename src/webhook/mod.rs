@@ -33,6 +33,6 @@ mod tree;
 
 pub use answer::{Answer, Denial, PatchStep};
 pub use request::{Operation, Request, RequestError};
-pub use rules::{DOORS, Door, Identities, OwnName, Rules, Subject, answer};
+pub use rules::{DOORS, Door, Identities, InferencePools, OwnName, Rules, Subject, answer};
 pub use server::{BODY_LIMIT, Limits, Reviewed, Server, ServerOptions};
 pub use tls::{Pair, PairError, Serving};

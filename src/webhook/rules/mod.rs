@@ -15,6 +15,7 @@ use super::request::{Operation, Request};
 use crate::api::names;
 use crate::spec::Wording;
 
+pub use component::InferencePools;
 pub use guard::{Identities, OwnName};
 
 /// What the rules depend on besides the request.
@@ -27,6 +28,8 @@ pub struct Rules {
     /// Whether the operator of requests may look at the GPUs of nodes: one that is kept to a
     /// namespace may not.
     pub gpu_discovery: bool,
+    /// Whether there are InferencePools, as far as it is known.
+    pub inference_pools: InferencePools,
     /// The release of Dynamo that is stamped on new graphs and whose profiler image is filled in;
     /// `None` does neither.
     pub dynamo_version: Option<String>,

@@ -249,6 +249,25 @@ fn a_service_is_held_to_each_rule_in_a_graph_and_alone() {
 }
 
 #[test]
+fn an_endpoint_picker_needs_pools_to_pick_from() {
+    let epp = json!({
+        "componentType": "epp", "replicas": null, "scalingAdapter": null,
+        "eppConfig": {"config": {}}
+    });
+    let graph = with(alpha(), &decode(epp));
+    let rules = rules();
+    let judged =
+        |rules: &Rules| message(&answer(door(&graph), &request(None, &graph), rules)).to_owned();
+    assert_eq!(judged(&rules), "", "it is not known whether there are any");
+    rules.inference_pools.learn(true);
+    assert_eq!(judged(&rules), "");
+    rules.inference_pools.learn(false);
+    let refused = judged(&rules);
+    assert!(refused.starts_with("spec.services[decode]: an epp component needs"), "{refused}");
+    assert!(refused.contains("inference.networking.k8s.io"), "{refused}");
+}
+
+#[test]
 fn an_endpoint_picker_is_one_pod_with_one_configuration() {
     let epp = |fields: Value| {
         let base = json!({"componentType": "epp", "replicas": null, "scalingAdapter": null});

@@ -158,3 +158,45 @@ async fn a_port_in_use_and_a_folder_without_a_certificate_are_told_at_once() {
 fn now_millis() -> f64 {
     super::scene::now().as_millis() as f64
 }
+
+#[tokio::test]
+async fn an_endpoint_picker_is_refused_until_there_are_inference_pools() {
+    let ns = namespace("pools").await;
+    let (rules, cluster_rules) = process_rules(&ns);
+    let user = ns.service_account("sla-planner", rules, cluster_rules).await;
+    let _served = serve(&ns, &user, json!({})).await;
+    let mut spec = two_services();
+    spec["services"]["Picker"] =
+        json!({"componentType": "epp", "replicas": 1, "eppConfig": {"config": {}}});
+    let graph = raw_object("picked", spec);
+    let dgds = raw_dgds(&ns).await;
+    eventually("a refusal", SOON, async || {
+        // A dry run: what is not known yet refuses nobody.
+        let params = PostParams { dry_run: true, ..PostParams::default() };
+        match dgds.create(&params, &graph).await {
+            Err(error) if error.to_string().contains("needs InferencePools") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    let schema = json!({"openAPIV3Schema": {"type": "object"}});
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": "inferencepools.inference.networking.k8s.io",
+            "annotations": {"api-approved.kubernetes.io": "unapproved, a test"},
+        },
+        "spec": {
+            "group": "inference.networking.k8s.io", "scope": "Namespaced",
+            "names": {"kind": "InferencePool", "plural": "inferencepools"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}],
+        },
+    });
+    let file = ns.bench().dir().join("inferencepools.json");
+    std::fs::write(&file, definition.to_string()).unwrap();
+    ns.bench().apply_file(&file.display().to_string()).await;
+    eventually("the graph to be taken", SOON * 2, async || {
+        dgds.create(&PostParams::default(), &graph).await.map(drop).map_err(|e| e.to_string())
+    })
+    .await;
+}
