@@ -181,7 +181,7 @@ pub(super) fn dense_profile(name: &str) -> Result<Option<EngineProfile>, CliErro
 /// Where a profile is that a graph names: a shipped one, or an entry of the folder of profiles. Nobody
 /// reads other files of the service by naming them.
 pub(super) fn profile_place(name: &str, folder: Option<&str>) -> Result<String, CliError> {
-    if library::get(name).is_ok() {
+    if library::names().any(|shipped| shipped == name) {
         return Ok(name.to_owned());
     }
     let mut parts = Path::new(name).components();

@@ -85,16 +85,20 @@ pub(super) fn ended_by(error: RunError) -> CliError {
     CliError::new(exit, error)
 }
 
+/// What the configuration is called in messages, where it has all that `run` needs.
+fn origin_with_all_needs(config: &Config, args: &Args) -> Result<String, CliError> {
+    let file = args.config.as_deref().map_or_else(|| ORIGIN.to_owned(), files::origin);
+    match needs::of_run(config).into_iter().next() {
+        None => Ok(file),
+        Some(Need { what, how }) => {
+            Err(CliError::bad_input(format!("{file}: `run` needs {what}")).hint(how))
+        }
+    }
+}
+
 /// What `run` needs beyond a valid configuration.
 fn setup(config: Config, args: &Args) -> Result<Setup, CliError> {
-    let file = args.config.as_deref().map_or_else(|| ORIGIN.to_owned(), files::origin);
-    let short_of = |need: &Need| {
-        CliError::bad_input(format!("{file}: `run` needs {}", need.what)).hint(need.how.clone())
-    };
-    let needs = needs::of_run(&config);
-    if let Some(need) = needs.first() {
-        return Err(short_of(need));
-    }
+    let file = origin_with_all_needs(&config, args)?;
     let (Some(target), Some(source)) = (config.target.clone(), &config.prometheus) else {
         return Err(CliError::bad_input(format!("{file}: `run` needs a target and a Prometheus")));
     };
@@ -109,11 +113,7 @@ fn setup(config: Config, args: &Args) -> Result<Setup, CliError> {
 /// What a service of the cluster needs beyond a valid configuration. Profiles that the file names are
 /// looked at before anything asks.
 fn cluster_setup(config: Config, args: &Args) -> Result<ClusterSetup, CliError> {
-    let file = args.config.as_deref().map_or_else(|| ORIGIN.to_owned(), files::origin);
-    if let Some(need) = needs::of_run(&config).first() {
-        return Err(CliError::bad_input(format!("{file}: `run` needs {}", need.what))
-            .hint(need.how.clone()));
-    }
+    let file = origin_with_all_needs(&config, args)?;
     let (Some(cluster), Some(source)) = (config.cluster.clone(), &config.prometheus) else {
         return Err(CliError::bad_input(format!("{file}: `run` needs a Prometheus")));
     };

@@ -63,11 +63,11 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         line(format!("forecast: learns from {ticks} ticks of {path}"));
     }
     line(format!("decides every {}", format_duration(config.intervals.adjustment)));
+    let does = match config.mode {
+        Mode::Act => "scales",
+        Mode::Advise => "advises on",
+    };
     if let Some(cluster) = &config.cluster {
-        let does = match config.mode {
-            Mode::Act => "scales",
-            Mode::Advise => "advises on",
-        };
         let place = match &cluster.namespaces[..] {
             [] => "every namespace".to_owned(),
             names => format!("the namespaces {}", names.join(", ")),
@@ -76,10 +76,6 @@ pub(super) fn main(args: &Args) -> Result<(), CliError> {
         line(format!("{does} each DGD of {place} that asks by the annotation {annotation}"));
     }
     if let Some(t) = &config.target {
-        let does = match config.mode {
-            Mode::Act => "scales",
-            Mode::Advise => "advises on",
-        };
         line(format!("{does} DGD {}/{}", t.namespace, t.dgd));
     }
     for need in needs::of_run(&config) {

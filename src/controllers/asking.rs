@@ -9,8 +9,8 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch_of};
+use kube::runtime::watcher::Event;
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Resource, ResourceExt};
 use tokio::sync::{Notify, watch};
 
@@ -109,7 +109,7 @@ impl Looking {
         let config = watcher::Config::default().timeout(client::WATCH_SECONDS);
         let watches = self.scopes.iter().enumerate().map(|(i, scope)| {
             let api = api_of::<Meta>(kinds.client(), scope.as_deref(), self.version);
-            watch_of(api, config.clone()).backoff(Pause).map(move |event| (i, event)).boxed()
+            watcher(api, config.clone()).backoff(Pause).map(move |event| (i, event)).boxed()
         });
         let mut events = stream::select_all(watches);
         while let Some((i, event)) = events.next().await {

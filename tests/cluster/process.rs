@@ -8,6 +8,14 @@ use serde_json::Value;
 use crate::bench::{Guarded, Namespace, User, eventually, free_port};
 use crate::serving::SOON;
 
+/// What a process serves at a path of its metrics port: status and text.
+pub(crate) async fn page(port: u16, path: &str) -> Result<(u16, String), String> {
+    let url = format!("http://127.0.0.1:{port}/{path}");
+    let response = reqwest::get(url).await.map_err(|error| error.to_string())?;
+    let status = response.status().as_u16();
+    Ok((status, response.text().await.map_err(|error| error.to_string())?))
+}
+
 /// A process that plans.
 pub(crate) struct Running {
     pub(crate) process: Guarded,
@@ -43,10 +51,7 @@ impl Running {
 
     /// What it serves at a path: status and text.
     pub(crate) async fn page(&self, path: &str) -> Result<(u16, String), String> {
-        let url = format!("http://127.0.0.1:{}/{path}", self.metrics_port);
-        let response = reqwest::get(url).await.map_err(|error| error.to_string())?;
-        let status = response.status().as_u16();
-        Ok((status, response.text().await.map_err(|error| error.to_string())?))
+        page(self.metrics_port, path).await
     }
 
     /// Waits until its metrics have this line, and its probe says that it is ready.

@@ -34,7 +34,6 @@ pub(crate) struct DecodeModel<'a> {
     context: f64,
     /// The same without the correction.
     expected: f64,
-    holds_one: bool,
     /// Spread of the KV tokens of one sequence over their mean, squared.
     context_cv2: f64,
     /// Sequences that the engine admits.
@@ -67,6 +66,11 @@ pub(crate) struct DecodeState {
     dispersion: f64,
 }
 
+/// Sequences of so many tokens that the KV cache of an engine holds.
+fn kv_slots_at(surface: &DecodeSurface, context: f64) -> f64 {
+    surface.max_kv_tokens().get() / (context + KV_BLOCK / 2.0)
+}
+
 impl<'a> DecodeModel<'a> {
     /// Engines with this surface and target; `other` is the share of the engine's time that
     /// something else takes (prefill, on an aggregated engine).
@@ -94,17 +98,15 @@ impl<'a> DecodeModel<'a> {
             if batch >= kv_tokens / context * (1.0 - 1e-9) { f64::INFINITY } else { batch }
         });
         let slots = f64::from(limits.max_num_seqs);
-        let slots_at = |context: f64| kv_tokens / (context + KV_BLOCK / 2.0);
         // Whether one request fits is a question of its own lengths, not of what runs beside others.
-        let holds_one = slots_at(expected) >= 1.0;
-        let kv_slots = slots_at(context).max(if holds_one { 1.0 } else { 0.0 });
+        let fits_alone = kv_slots_at(surface, expected) >= 1.0;
+        let kv_slots = kv_slots_at(surface, context).max(if fits_alone { 1.0 } else { 0.0 });
         let mut model = Self {
             surface,
             osl: mean_out,
             osl_cv2,
             context,
             expected,
-            holds_one,
             context_cv2,
             slots,
             kv_slots,
@@ -170,8 +172,8 @@ impl<'a> DecodeModel<'a> {
     }
 
     /// Whether not even one sequence of these lengths fits the KV cache.
-    pub(crate) const fn cannot_hold_one(&self) -> bool {
-        !self.holds_one
+    pub(crate) fn cannot_hold_one(&self) -> bool {
+        kv_slots_at(self.surface, self.expected) < 1.0
     }
 
     /// Mean tokens of context of a sequence of these lengths, without what was learned.

@@ -11,6 +11,7 @@ use super::scene::{
     SECRET, editor_rules, guide, patch_as, register, registration, replicas, until_asked,
 };
 use crate::bench::{Guarded, Namespace, User, eventually, free_port, rule};
+use crate::process::page;
 use crate::serving::{SOON, create_dgd, namespace, raw_dgds, raw_object, two_services};
 
 /// A process that serves the webhooks of a namespace.
@@ -71,10 +72,7 @@ impl Served {
 
     /// A page of its metrics port.
     pub(super) async fn page(&self, path: &str) -> Result<(u16, String), String> {
-        let url = format!("http://127.0.0.1:{}/{path}", self.metrics_port);
-        let response = reqwest::get(url).await.map_err(|error| error.to_string())?;
-        let status = response.status().as_u16();
-        Ok((status, response.text().await.map_err(|error| error.to_string())?))
+        page(self.metrics_port, path).await
     }
 }
 
