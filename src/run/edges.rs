@@ -1,5 +1,6 @@
 //! What every run has: its ends towards Kubernetes, Prometheus and those who look on, and its stop.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, anyhow};
@@ -9,10 +10,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::ready::{Part, Ready};
+use super::restricted::{self, Until};
 use super::sink::{Records, Sink};
 use super::{CALL_DEADLINE, LAST_GRACE, RunError, seen, webhook};
 use crate::controllers::client::{ClientOptions, connect};
 use crate::controllers::kinds::Kinds;
+use crate::controllers::restricted::Restricted;
 use crate::dashboard::{Health, Metrics, Server};
 use crate::prometheus::{Client as PrometheusClient, Endpoint};
 use crate::spec::{Config, Mode};
@@ -33,13 +36,16 @@ pub(super) struct Begun {
     pub(super) health: Health,
     pub(super) ready: Ready,
     pub(super) stopped: watch::Receiver<bool>,
+    /// The namespaces that have an operator of their own, where anybody leaves these alone.
+    pub(super) restricted: Option<watch::Receiver<Restricted>>,
     signals: JoinHandle<()>,
     beside: Vec<JoinHandle<()>>,
 }
 
 impl Begun {
     /// Opens and serves what the configuration says. The process is ready when these parts are, and
-    /// the webhooks where they are on.
+    /// the webhooks where they are on. Where one of them is [`Part::Restricted`], the planning leaves
+    /// alone the namespaces that have an operator of their own.
     ///
     /// # Errors
     ///
@@ -65,16 +71,26 @@ impl Begun {
             .await
             .map_err(|e| RunError::BadInput { source: anyhow!("failed to {}", e.chain()) })?;
         let serves_webhooks = config.webhook.enabled;
-        let parts = parts.into_iter().chain(serves_webhooks.then_some(Part::Webhooks));
+        let parts: BTreeSet<Part> =
+            parts.into_iter().chain(serves_webhooks.then_some(Part::Webhooks)).collect();
+        let until = if parts.contains(&Part::Restricted) { Until::Planned } else { Until::Judged };
         let ready = Ready::after(health.clone(), parts);
+        let judges = serves_webhooks && config.webhook.leave_restricted;
+        let watching = (judges || matches!(until, Until::Planned)).then(|| {
+            let ends = (ready.clone(), stopped.clone());
+            restricted::start(kube.clone(), metrics.clone(), ends, until)
+        });
+        let (restricted, watching) = watching.unzip();
+        beside.extend(watching);
         if serves_webhooks {
             webhook::warn_where_nobody_passes(&config.webhook, keeps_adapters(config));
-            let (kube, ready, stopped) = (kube.clone(), ready.clone(), stopped.clone());
-            beside.push(webhook::start(&config.webhook, kube, &metrics, ready, stopped).await?);
+            let ends = (ready.clone(), stopped.clone());
+            let (kube, restricted) = (kube.clone(), restricted.clone().filter(|_| judges));
+            beside.push(webhook::start(&config.webhook, kube, &metrics, restricted, ends).await?);
         }
         let kinds = Kinds::new(kube.clone(), CALL_DEADLINE);
         let edges = Edges { kube, kinds, prometheus, metrics, records };
-        Ok(Self { edges, health, ready, stopped, signals, beside })
+        Ok(Self { edges, health, ready, stopped, restricted, signals, beside })
     }
 
     /// Waits, for the last grace, until what goes on beside has ended by the stop, `also` included; what

@@ -169,9 +169,8 @@ pub async fn run_cluster(setup: ClusterSetup) -> Result<(), RunError> {
     tell_start(&config, &begun, "all that ask");
     let scopes = keeps_adapters(&config).then(|| adapters::Scope::of_cluster(&cluster));
     let scopes = scopes.unwrap_or_default();
-    let watching = serves_all.then(|| restricted::start(&begun));
-    let (restricted, watching) = watching.unzip();
     let (edges, stopped) = (&begun.edges, &begun.stopped);
+    let restricted = begun.restricted.clone().filter(|_| serves_all);
     let controllers = adapters::start(edges, scopes, restricted.as_ref(), &instance, stopped);
     let Begun { edges, health, ready, stopped, .. } = &begun;
     let (health, stopped) = (health.clone(), stopped.clone());
@@ -202,7 +201,7 @@ pub async fn run_cluster(setup: ClusterSetup) -> Result<(), RunError> {
         () = grace => false,
     };
     tracing::info!("stopping");
-    let rest = begun.end(controllers.into_iter().chain(watching));
+    let rest = begun.end(controllers);
     if ended {
         rest.await;
     } else {

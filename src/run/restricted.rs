@@ -1,23 +1,49 @@
 //! Which namespaces are left alone because they have an operator of their own: watched once for the whole
 //! process, and told.
 
+use std::fmt;
+
+use kube::Client;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::edges::Begun;
-use super::ready::Part;
+use super::ready::{Part, Ready};
 use super::{CALL_DEADLINE, seen};
 use crate::controllers::restricted::{Restricted, Told, watch_restricted};
 use crate::dashboard::Metrics;
 
+/// What waits for the first look.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Until {
+    /// The planning, and with it the adapters.
+    Planned,
+    /// Only the webhooks, which judge every namespace until then.
+    Judged,
+}
+
+impl fmt::Display for Until {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Planned => "until it is, no graph is planned for and no adapter is kept",
+            Self::Judged => {
+                "until it is, the webhooks judge every namespace, which \
+                 `webhook.leave_restricted: false` is for"
+            }
+        })
+    }
+}
+
 /// Begins to look; the task ends by the stop.
-pub(super) fn start(begun: &Begun) -> (watch::Receiver<Restricted>, JoinHandle<()>) {
+pub(super) fn start(
+    kube: Client,
+    metrics: Metrics,
+    (ready, stopped): (Ready, watch::Receiver<bool>),
+    until: Until,
+) -> (watch::Receiver<Restricted>, JoinHandle<()>) {
     let (sender, restricted) = watch::channel(None);
-    let Begun { edges, ready, stopped, .. } = begun;
-    let (kube, metrics) = (edges.kube.clone(), edges.metrics.clone());
-    let (ready, stopped, mut known) = (ready.clone(), stopped.clone(), restricted.clone());
+    let mut known = restricted.clone();
     let watching = async move {
-        let told = |told: &Told| tell(told, &metrics);
+        let told = |told: &Told| tell(told, &metrics, until);
         // Whoever waits for the lease has to know it too: it may plan at any moment.
         let known = async {
             if known.wait_for(Option::is_some).await.is_ok() {
@@ -34,7 +60,7 @@ pub(super) fn start(begun: &Begun) -> (watch::Receiver<Restricted>, JoinHandle<(
     (restricted, tokio::spawn(watching))
 }
 
-fn tell(told: &Told, metrics: &Metrics) {
+fn tell(told: &Told, metrics: &Metrics, until: Until) {
     match told {
         Told::LeftAlone { namespace } => {
             tracing::info!(namespace, "left alone: an operator of its own has a live lease there");
@@ -50,8 +76,7 @@ fn tell(told: &Told, metrics: &Metrics) {
             metrics.error("kubernetes", error.label());
             tracing::warn!(
                 %error,
-                "which namespaces have an operator of their own is not known: until it is, no graph \
-                 is planned for and no adapter is kept"
+                "which namespaces have an operator of their own is not known: {until}"
             );
         }
     }

@@ -1,10 +1,12 @@
 //! The admission webhooks: their certificate, their server, and who we are to the API server.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use futures::future::join;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::Client;
 use kube::api::{Api, PostParams};
@@ -13,16 +15,16 @@ use tokio::task::JoinHandle;
 
 use super::edges::{serve, until_signal};
 use super::ready::{Part, Ready};
+use super::restricted::{self, Until};
 use super::{CALL_DEADLINE, RunError, seen};
 use crate::api::names;
 use crate::controllers::client::{ClientOptions, connect};
 use crate::controllers::kinds::serves_any;
+use crate::controllers::restricted::Restricted;
 use crate::dashboard::{Health, Metrics};
 use crate::spec::{Certificate, StockIdentities, Webhook};
 use crate::webhook::certs::{Folder, Keeper, KeeperOptions, Plan};
-use crate::webhook::{
-    Identities, InferencePools, Limits, OwnName, Rules, Server, ServerOptions, Serving,
-};
+use crate::webhook::{Identities, Learnt, Limits, Rules, Server, ServerOptions, Serving};
 
 /// What the webhooks need when they run alone.
 #[derive(Debug)]
@@ -43,12 +45,13 @@ const SETTLE: Duration = Duration::from_secs(60);
 /// Between two questions for InferencePools.
 const POOLS_AGAIN: Duration = Duration::from_secs(30);
 
-/// How our own name is asked for.
+/// How the webhooks begin.
 #[derive(Clone, Copy, Debug)]
-struct Naming {
-    /// Between two questions, while the API server does not answer.
+struct FirstLook {
+    /// Between two questions for our own name, while the API server does not answer.
     again: Duration,
-    /// How long the webhooks wait for the answer before they are served without.
+    /// How long the webhooks wait for that name, and for the namespaces to leave alone, before they are
+    /// served without.
     patience: Duration,
 }
 
@@ -56,7 +59,8 @@ struct Naming {
 /// our own adapter controller had better wait than be refused. Longer than that, a right is missing:
 /// the guard then refuses our own writes as those of anybody, and everything else is judged. Not to
 /// serve would have every change of a graph refused.
-const NAMING: Naming = Naming { again: Duration::from_secs(3), patience: Duration::from_secs(10) };
+const FIRST_LOOK: FirstLook =
+    FirstLook { again: Duration::from_secs(3), patience: Duration::from_secs(10) };
 
 /// How often the readiness follows from the certificate.
 const READY_EVERY: Duration = Duration::from_millis(200);
@@ -77,11 +81,18 @@ pub async fn webhook(setup: WebhookSetup) -> Result<(), RunError> {
     let kube = connect(&ClientOptions { context })
         .await
         .map_err(|e| RunError::BadInput { source: anyhow!("failed to {:#}", anyhow!(e)) })?;
-    let task =
-        start(&webhook, kube, &metrics, Ready::after(health, [Part::Webhooks]), stopped).await?;
+    let ends = (Ready::after(health, [Part::Webhooks]), stopped);
+    let watching = webhook
+        .leave_restricted
+        .then(|| restricted::start(kube.clone(), metrics.clone(), ends.clone(), Until::Judged));
+    let (restricted, watching) = watching.unzip();
+    let task = start(&webhook, kube, &metrics, restricted, ends).await?;
     drop(task.await);
     tracing::info!("stopping");
     signals.abort();
+    if let Some(watching) = watching {
+        watching.abort();
+    }
     if let Some(task) = served {
         drop(tokio::time::timeout(super::GRACE, task).await);
     }
@@ -108,24 +119,24 @@ fn nobody_passes(webhook: &Webhook, runs_controller: bool) -> bool {
 
 /// Starts the webhooks; the task ends by the stop, when the last request has its answer. They are
 /// served with the first certificate, and ready once the API server was told to trust it: in a folder
-/// that is somebody else's business.
+/// that is somebody else's business. What is done in these restricted namespaces they let pass.
 pub(super) async fn start(
     webhook: &Webhook,
     kube: Client,
     metrics: &Metrics,
-    ready: Ready,
-    stopped: watch::Receiver<bool>,
+    restricted: Option<watch::Receiver<Restricted>>,
+    ends: (Ready, watch::Receiver<bool>),
 ) -> Result<JoinHandle<()>, RunError> {
-    start_with(webhook, kube, metrics, ready, stopped, NAMING).await
+    start_with(webhook, kube, metrics, restricted, ends, FIRST_LOOK).await
 }
 
 async fn start_with(
     webhook: &Webhook,
     kube: Client,
     metrics: &Metrics,
-    ready: Ready,
-    stopped: watch::Receiver<bool>,
-    naming: Naming,
+    restricted: Option<watch::Receiver<Restricted>>,
+    (ready, stopped): (Ready, watch::Receiver<bool>),
+    first_look: FirstLook,
 ) -> Result<JoinHandle<()>, RunError> {
     let Webhook {
         enabled: _,
@@ -134,13 +145,15 @@ async fn start_with(
         stock_identities,
         message,
         gpu_discovery,
+        leave_restricted: _,
         dynamo_version,
         certificate,
     } = webhook;
     let serving = Serving::default();
     let source = source_of(certificate, &kube, &serving).await?;
-    let own = OwnName::default();
-    let pools = InferencePools::default();
+    let own = Learnt::default();
+    let pools = Learnt::default();
+    let left_alone = Learnt::default();
     let rules = Rules {
         identities: Identities {
             exact: allowed_users.clone(),
@@ -150,6 +163,7 @@ async fn start_with(
         wording: *message,
         gpu_discovery: *gpu_discovery,
         inference_pools: pools.clone(),
+        left_alone: left_alone.clone(),
         dynamo_version: dynamo_version.clone(),
     };
     let options = ServerOptions { rules, serving: serving.clone(), limits: Limits::default() };
@@ -175,7 +189,7 @@ async fn start_with(
                 }
             })
         };
-        let Naming { again, patience } = naming;
+        let FirstLook { again, patience } = first_look;
         let asking = {
             let kube = kube.clone();
             tokio::spawn(async move { ask_for_pools(&kube, &pools).await })
@@ -186,10 +200,17 @@ async fn start_with(
                 own.learn(name);
             }
         });
+        let (seen_once, mut is_seen_once) = watch::channel(restricted.is_none());
+        let following = tokio::spawn(async move {
+            if let Some(restricted) = restricted {
+                follow(restricted, &left_alone, &seen_once).await;
+            }
+        });
         let can_serve = async {
             // Without a certificate no request can be judged. The probe keeps the pod out of its
             // Service until then; whoever calls all the same waits in the queue of the socket.
-            drop(tokio::time::timeout(patience, &mut named).await);
+            let seen_once = async { drop(is_seen_once.wait_for(|is| *is).await) };
+            drop(tokio::time::timeout(patience, join(&mut named, seen_once)).await);
             while !serving.is_set() {
                 tokio::time::sleep(READY_EVERY).await;
             }
@@ -202,6 +223,7 @@ async fn start_with(
             named.abort();
             certificates.abort();
             asking.abort();
+            following.abort();
             return;
         }
         tracing::info!(port, "webhooks served");
@@ -220,6 +242,7 @@ async fn start_with(
         readiness.abort();
         certificates.abort();
         asking.abort();
+        following.abort();
     }))
 }
 
@@ -317,13 +340,32 @@ async fn whoami(kube: &Client, again: Duration) -> Option<String> {
 }
 
 /// Learns, again and again, whether there are InferencePools: their CRDs come and go with another product.
-async fn ask_for_pools(kube: &Client, pools: &InferencePools) {
+async fn ask_for_pools(kube: &Client, pools: &Learnt<bool>) {
     loop {
         let served = serves_any(kube, &names::INFERENCE_GROUPS, CALL_DEADLINE).await;
         if let Some(served) = served {
             pools.learn(served);
         }
         tokio::time::sleep(POOLS_AGAIN).await;
+    }
+}
+
+/// Learns which namespaces are left alone as often as that changes, and tells when it was seen once.
+/// Never ends.
+async fn follow(
+    mut restricted: watch::Receiver<Restricted>,
+    left_alone: &Learnt<BTreeSet<String>>,
+    seen_once: &watch::Sender<bool>,
+) {
+    loop {
+        let known = restricted.borrow_and_update().clone();
+        if let Some(known) = known {
+            left_alone.learn(known);
+            seen_once.send_replace(true);
+        }
+        if restricted.changed().await.is_err() {
+            return std::future::pending().await;
+        }
     }
 }
 

@@ -30,6 +30,11 @@ pub struct WebhookFile {
     /// Whether requests may have GPUs of nodes discovered: false beside an operator that is kept to
     /// a namespace, and then hardware must be given. Default: true.
     pub gpu_discovery: Option<bool>,
+    /// Whether what is done in the namespace of an operator of NVIDIA that is restricted to it passes
+    /// without being judged: that operator has webhooks of its own. Whoever may make Leases in a namespace
+    /// can so have it left alone; with `false` every namespace is judged, and no Lease is looked for.
+    /// Default: true.
+    pub leave_restricted: Option<bool>,
     /// Release of Dynamo that is stamped on new graphs, and whose profiler image is filled into
     /// requests. Default: none, which does neither.
     pub dynamo_version: Option<String>,
@@ -104,6 +109,8 @@ pub struct Webhook {
     pub message: Wording,
     /// Whether requests may have GPUs discovered.
     pub gpu_discovery: bool,
+    /// Whether the namespaces of operators that are restricted to theirs are left alone.
+    pub leave_restricted: bool,
     /// Release of Dynamo to stamp and to fill in.
     pub dynamo_version: Option<String>,
     /// Where the certificate comes from.
@@ -149,6 +156,7 @@ pub(super) fn settle(file: WebhookFile, pod_namespace: Option<&str>) -> Webhook 
         stock_identities,
         message,
         gpu_discovery,
+        leave_restricted,
         dynamo_version,
         certificate,
     } = file;
@@ -159,6 +167,7 @@ pub(super) fn settle(file: WebhookFile, pod_namespace: Option<&str>) -> Webhook 
         stock_identities: stock_identities.unwrap_or_default(),
         message: message.unwrap_or_default(),
         gpu_discovery: gpu_discovery.unwrap_or(true),
+        leave_restricted: leave_restricted.unwrap_or(true),
         dynamo_version,
         certificate: settle_certificate(certificate, pod_namespace),
     }
@@ -208,6 +217,7 @@ pub(super) fn complaints(file: &WebhookFile) -> Vec<(Vec<&'static str>, String)>
         stock_identities: _,
         message: _,
         gpu_discovery: _,
+        leave_restricted: _,
         dynamo_version,
         certificate,
     } = file;
@@ -296,7 +306,8 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_a_careful_operator() {
         let webhook = webhook("");
-        assert!(!webhook.enabled && webhook.gpu_discovery && webhook.allowed_users.is_empty());
+        assert!(!webhook.enabled && webhook.gpu_discovery && webhook.leave_restricted);
+        assert!(webhook.allowed_users.is_empty());
         assert_eq!(webhook.port, 9443);
         assert_eq!(webhook.stock_identities, StockIdentities::None);
         assert_eq!(webhook.message, Wording::Guide);
@@ -323,9 +334,9 @@ mod tests {
     fn everything_can_be_said() {
         let webhook = webhook(
             "webhook:\n  enabled: true\n  port: 8443\n  allowed_users: [ada]\n  stock_identities: suffix\n  \
-             message: code\n  gpu_discovery: false\n  dynamo_version: 0.9.0\n  certificate: {folder: /certs}\n",
+             message: code\n  gpu_discovery: false\n  leave_restricted: false\n  dynamo_version: 0.9.0\n  certificate: {folder: /certs}\n",
         );
-        assert!(webhook.enabled && !webhook.gpu_discovery);
+        assert!(webhook.enabled && !webhook.gpu_discovery && !webhook.leave_restricted);
         assert_eq!(webhook.port, 8443);
         assert_eq!(webhook.stock_identities, StockIdentities::Suffix);
         assert_eq!(webhook.message, Wording::Code);

@@ -20,6 +20,7 @@ pub mod certs;
 mod clock;
 mod desk;
 mod field;
+mod learnt;
 mod peers;
 mod request;
 mod rules;
@@ -32,7 +33,8 @@ mod tls;
 mod tree;
 
 pub use answer::{Answer, Denial, PatchStep};
+pub use learnt::Learnt;
 pub use request::{Operation, Request, RequestError};
-pub use rules::{DOORS, Door, Identities, InferencePools, OwnName, Rules, Subject, answer};
+pub use rules::{DOORS, Door, Identities, Rules, Subject, answer};
 pub use server::{BODY_LIMIT, Limits, Reviewed, Server, ServerOptions};
 pub use tls::{Pair, PairError, Serving};

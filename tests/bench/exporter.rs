@@ -10,21 +10,29 @@ use std::time::Duration;
 /// a stuck client cannot hold up the next scrape.
 const SILENCE: Duration = Duration::from_secs(1);
 
+/// Makes the page of a scrape.
+type Page = Box<dyn FnMut() -> String + Send>;
+
 /// An HTTP server that answers every request with the current text. It has a
 /// thread of its own, so it answers whatever the test's runtime does.
 pub(crate) struct Exporter {
     address: SocketAddr,
     /// `None` ends the thread.
-    page: Arc<Mutex<Option<String>>>,
+    page: Arc<Mutex<Option<Page>>>,
 }
 
 impl Exporter {
     /// Serves `page`, in Prometheus' text format, on a port of its own.
     pub(crate) fn start(page: &str) -> Self {
+        Self::computed(always(page))
+    }
+
+    /// Serves what `page` says at each scrape.
+    pub(crate) fn computed(page: impl FnMut() -> String + Send + 'static) -> Self {
         // The kernel's choice of port is safe here: it is bound in the same step.
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let page = Arc::new(Mutex::new(Some(page.to_owned())));
+        let page = Arc::new(Mutex::new(Some(Box::new(page) as Page)));
         let served = Arc::clone(&page);
         thread::spawn(move || serve(&listener, &served));
         Self { address, page }
@@ -37,7 +45,7 @@ impl Exporter {
 
     /// Replaces the page from the next scrape on.
     pub(crate) fn set(&self, page: &str) {
-        *self.page.lock().expect("no holder of the lock panics") = Some(page.to_owned());
+        *self.page.lock().expect("no holder of the lock panics") = Some(Box::new(always(page)));
     }
 }
 
@@ -49,9 +57,19 @@ impl Drop for Exporter {
     }
 }
 
-fn serve(listener: &TcpListener, page: &Mutex<Option<String>>) {
+/// The same page at each scrape.
+fn always(page: &str) -> impl FnMut() -> String + Send + 'static {
+    let page = page.to_owned();
+    move || page.clone()
+}
+
+fn serve(listener: &TcpListener, page: &Mutex<Option<Page>>) {
     for stream in listener.incoming() {
-        let Some(text) = page.lock().expect("no holder of the lock panics").clone() else { return };
+        let text = {
+            let mut page = page.lock().expect("no holder of the lock panics");
+            let Some(page) = page.as_mut() else { return };
+            page()
+        };
         // A client that went away is its own business.
         drop(stream.and_then(|stream| answer(stream, &text)));
     }

@@ -21,6 +21,7 @@ mod metrics;
 mod operator_double;
 mod planner;
 mod process;
+mod restricted_double;
 mod scale;
 mod service;
 mod serving;

@@ -114,7 +114,7 @@ async fn while_our_name_is_refused_the_webhooks_are_served_and_the_guard_lets_no
     let health = Health::default();
     let (stop, stopped) = watch::channel(false);
     let patience = Duration::from_millis(300);
-    let naming = Naming { again: Duration::from_millis(10), patience };
+    let first_look = FirstLook { again: Duration::from_millis(10), patience };
     let metrics = Metrics::new("0");
     // A port that was free a moment ago may be somebody else's.
     let mut failures = Vec::new();
@@ -125,8 +125,8 @@ async fn while_our_name_is_refused_the_webhooks_are_served_and_the_guard_lets_no
         let config = json!({"webhook": {"port": port, "certificate": {"folder": folder.path()}}});
         let webhook = load(&config.to_string(), "f", &Defaults::default()).unwrap().webhook;
         let ready = Ready::after(health.clone(), [Part::Webhooks]);
-        let (kube, stopped, begin) = (kube.clone(), stopped.clone(), Instant::now());
-        match start_with(&webhook, kube, &metrics, ready, stopped, naming).await {
+        let (kube, ends, begin) = (kube.clone(), (ready, stopped.clone()), Instant::now());
+        match start_with(&webhook, kube, &metrics, None, ends, first_look).await {
             Ok(task) => break (port, begin, task),
             Err(error) => failures.push(error),
         }

@@ -1,8 +1,6 @@
 //! Rules of one component: a service of a graph, or a `DynamoComponentDeployment` (kubernetes.md 4.5
 //! and 4.7).
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use super::dgd::{check_backend, is_nothing};
 use super::graph::Service;
 use super::{Case, Version};
@@ -97,34 +95,10 @@ fn check_alpha(case: &Case<'_>, field: &Field<'_>, verdict: &mut Verdict) {
     }
 }
 
-/// Whether the API server serves InferencePools, which an endpoint picker is for: not known until it is
-/// learnt. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct InferencePools(Arc<Mutex<Option<bool>>>);
-
-impl InferencePools {
-    /// It does, or does not.
-    pub fn learn(&self, served: bool) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(served);
-    }
-
-    fn known(&self) -> Option<bool> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl PartialEq for InferencePools {
-    fn eq(&self, other: &Self) -> bool {
-        self.known() == other.known()
-    }
-}
-
-impl Eq for InferencePools {}
-
 /// An endpoint picker: one pod, with its configuration from one place, and InferencePools to pick from.
 fn check_epp(case: &Case<'_>, service: &Service<'_>, verdict: &mut Verdict) {
     let path = service.field.path();
-    if case.rules.inference_pools.known() == Some(false) {
+    if case.rules.inference_pools.is(|served| !served) {
         verdict.field(format!(
             "{path}: an epp component needs InferencePools, and the API server serves none: install the \
              CRDs of the Gateway API Inference Extension (group {}), which is seen within a minute",

@@ -2,39 +2,24 @@
 //! who edits the graph past it is told where to turn.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, OnceLock};
 
 use super::Case;
 use super::graph::Graph;
 use crate::api::names;
 use crate::spec::{StockIdentities, Wording};
 use crate::webhook::field::Verdict;
+use crate::webhook::learnt::Learnt;
 
 /// Who may change the replicas that an adapter holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Identities {
     /// User names, each compared as a whole.
     pub exact: BTreeSet<String>,
     /// Whom Dynamo's own operator would let pass besides.
     pub stock: StockIdentities,
-    /// This process, whose adapter controller writes what the adapters ask for.
-    pub own: OwnName,
-}
-
-/// The name under which the API server knows this process: nobody's until it is learnt. Clones share
-/// it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OwnName(Arc<OnceLock<String>>);
-
-impl OwnName {
-    /// This is it. A name that is known stays what it is.
-    pub fn learn(&self, name: String) {
-        self.0.get_or_init(|| name);
-    }
-
-    fn is(&self, user: &str) -> bool {
-        self.0.get().is_some_and(|own| own == user)
-    }
+    /// The name under which the API server knows this process, whose adapter controller writes what the
+    /// adapters ask for.
+    pub own: Learnt<String>,
 }
 
 /// Service account of a planner that Dynamo's operator starts.
@@ -48,7 +33,7 @@ impl Identities {
     pub fn allow(&self, user: Option<&str>) -> bool {
         let Self { exact, stock, own } = self;
         let Some(user) = user else { return false };
-        if exact.contains(user) || own.is(user) {
+        if exact.contains(user) || own.is(|name| name == user) {
             return true;
         }
         let Some(account) = account_of(user) else { return false };

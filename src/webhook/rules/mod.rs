@@ -9,17 +9,19 @@ mod guard;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use super::answer::{Answer, Denial};
 use super::field::{Field, Verdict};
+use super::learnt::Learnt;
 use super::request::{Operation, Request};
 use crate::api::names;
 use crate::spec::Wording;
 
-pub use component::InferencePools;
-pub use guard::{Identities, OwnName};
+pub use guard::Identities;
 
 /// What the rules depend on besides the request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Rules {
     /// Who may change the replicas that an adapter holds.
     pub identities: Identities,
@@ -28,8 +30,11 @@ pub struct Rules {
     /// Whether the operator of requests may look at the GPUs of nodes: one that is kept to a
     /// namespace may not.
     pub gpu_discovery: bool,
-    /// Whether there are InferencePools, as far as it is known.
-    pub inference_pools: InferencePools,
+    /// Whether the API server serves InferencePools, which an endpoint picker is for.
+    pub inference_pools: Learnt<bool>,
+    /// The namespaces of operators that are restricted to theirs: what is done there passes without a
+    /// look, as Dynamo's operator of the cluster lets it (kubernetes.md 4.3).
+    pub left_alone: Learnt<BTreeSet<String>>,
     /// The release of Dynamo that is stamped on new graphs and whose profiler image is filled in;
     /// `None` does neither.
     pub dynamo_version: Option<String>,
@@ -98,6 +103,9 @@ pub fn answer(door: Door, request: &Request, rules: &Rules) -> Answer {
     // A deletion is always allowed, and a subresource cannot change what the rules look at.
     let changes = matches!(request.operation, Operation::Create | Operation::Update);
     if !changes || !request.sub_resource.is_empty() {
+        return Answer::pass();
+    }
+    if rules.left_alone.is(|all| all.contains(&request.namespace)) {
         return Answer::pass();
     }
     if request.operation == Operation::Update && is_going_unchanged(request) {

@@ -249,6 +249,24 @@ fn a_service_is_held_to_each_rule_in_a_graph_and_alone() {
 }
 
 #[test]
+fn a_namespace_with_an_operator_of_its_own_is_neither_judged_nor_filled_in() {
+    let bad = with(alpha(), &decode(json!({"replicas": -1})));
+    let rules = Rules { dynamo_version: Some("0.9.0".to_owned()), ..rules() };
+    let [judged, filled] = [Door::Validate(Subject::Graph), Door::Fill(Subject::Graph)]
+        .map(|door| move |rules: &Rules, graph: &Value| answer(door, &request(None, graph), rules));
+    let refused = |rules: &Rules| judged(rules, &bad).denial.is_some();
+    let is_filled = |rules: &Rules| !filled(rules, &alpha()).patch.is_empty();
+    assert!(refused(&rules) && is_filled(&rules), "it is not known where they are");
+    rules.left_alone.learn(BTreeSet::from(["another".to_owned()]));
+    assert!(refused(&rules) && is_filled(&rules));
+    rules.left_alone.learn(BTreeSet::from(["another".to_owned(), "serving".to_owned()]));
+    assert_eq!(judged(&rules, &bad), Answer::pass());
+    assert_eq!(filled(&rules, &alpha()), Answer::pass());
+    rules.left_alone.learn(BTreeSet::new());
+    assert!(refused(&rules) && is_filled(&rules), "the operator is gone");
+}
+
+#[test]
 fn an_endpoint_picker_needs_pools_to_pick_from() {
     let epp = json!({
         "componentType": "epp", "replicas": null, "scalingAdapter": null,

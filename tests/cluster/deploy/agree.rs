@@ -281,11 +281,34 @@ fn a_release_lets_its_own_planner_pass_the_guard_whatever_it_is_called() {
 }
 
 #[test]
-fn a_certificate_from_a_folder_takes_no_rights() {
+fn the_webhooks_have_the_rights_that_their_configuration_needs() {
+    let rights = |more: &[&str]| {
+        let values = [&NEEDED[..], &["webhook.enabled=true"], more].concat();
+        let helm = webhooks(helm_template("llm", &values).expect("a chart"));
+        let roles = ["Role", "ClusterRole"].map(|kind| {
+            let is_there = helm.iter().any(|object| object["kind"] == kind);
+            let rules = if is_there { rules_of(&helm, kind) } else { Vec::new() };
+            rules.into_iter().flat_map(|rule| rule.resources.unwrap_or_default()).collect()
+        });
+        let bindings = ["RoleBinding", "ClusterRoleBinding"];
+        let bindings = bindings.map(|kind| helm.iter().filter(|o| o["kind"] == kind).count());
+        let is_bound =
+            |roles: &[Vec<String>; 2]| roles.each_ref().map(|r| usize::from(!r.is_empty()));
+        assert_eq!(is_bound(&roles), bindings);
+        (helm, roles)
+    };
     let folder = "webhook.config.certificate.folder=/certs";
-    let values = [&NEEDED[..], &["webhook.enabled=true", folder]].concat();
-    let helm = webhooks(helm_template("llm", &values).expect("a chart"));
-    assert!(!helm.iter().any(|o| o["kind"].as_str().is_some_and(|kind| kind.contains("Role"))));
+    let all = "webhook.config.leave_restricted=false";
+    let secrets = vec!["secrets".to_owned(); 2];
+    let configs = ["validatingwebhookconfigurations", "mutatingwebhookconfigurations"];
+    let configs = configs.map(str::to_owned).to_vec();
+    let leases = vec!["leases".to_owned()];
+    let both = [&configs[..], &leases].concat();
+    assert_eq!(rights(&[]).1, [secrets.clone(), both]);
+    assert_eq!(rights(&[all]).1, [secrets, configs]);
+    assert_eq!(rights(&[folder, all]).1, [const { Vec::<String>::new() }; 2]);
+    let (helm, roles) = rights(&[folder]);
+    assert_eq!(roles, [vec![], leases]);
     let certificate = &config_of(&helm, "webhook.yaml")["webhook"]["certificate"];
     assert_eq!(*certificate, json!({"folder": "/certs"}));
 }

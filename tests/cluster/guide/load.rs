@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -25,47 +25,76 @@ impl Scene {
 
     /// What the kubelets would tell of the pods of a service that use `cores` together.
     pub(super) async fn cpu(&self, service: &str, cores: f64, prometheus: &Prometheus) -> Cpu {
-        let exporter = Exporter::start("");
+        let usage = Arc::new(Mutex::new(Usage {
+            cores,
+            running: Vec::new(),
+            seconds: BTreeMap::new(),
+            until: Instant::now(),
+        }));
+        let page = Arc::clone(&usage);
+        let exporter = Exporter::computed(move || {
+            let mut usage = page.lock().expect("no holder panics");
+            usage.goes_on();
+            usage.page()
+        });
         prometheus.add_target(Target::new(exporter.address()));
-        let cores = Arc::new(Mutex::new(cores));
-        let (used, graph, service) = (Arc::clone(&cores), self.graph.clone(), service.to_owned());
+        let (seen, graph, service) = (Arc::clone(&usage), self.graph.clone(), service.to_owned());
         let api: Api<Pod> = self.ns.api().await;
         let task = tokio::spawn(async move {
-            let mut counters = BTreeMap::<String, f64>::new();
-            let mut last = tokio::time::Instant::now();
-            let mut running = Vec::new();
-            for tick in 0_u64.. {
-                // Often beside the second between two scrapes, so that a rate is even.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                if tick % 5 == 0 {
-                    let Ok(found) = pods(&api, &graph, &service).await else { continue };
-                    running = found;
+            // Scraped as long as the pods are looked at.
+            let _exporter = exporter;
+            loop {
+                if let Ok(running) = pods(&api, &graph, &service).await {
+                    let mut usage = seen.lock().expect("no holder panics");
+                    usage.goes_on();
+                    usage.running = running;
                 }
-                let passed = last.elapsed().as_secs_f64();
-                last = tokio::time::Instant::now();
-                let share = *used.lock().expect("no holder panics") / running.len().max(1) as f64;
-                let mut page = String::new();
-                for pod in &running {
-                    let name = pod.name_any();
-                    let labels = format!(
-                        "namespace=\"{}\",pod=\"{name}\",container=\"main\",node=\"{}\"",
-                        pod.namespace().unwrap_or_default(),
-                        pod.spec
-                            .as_ref()
-                            .and_then(|spec| spec.node_name.clone())
-                            .unwrap_or_default()
-                    );
-                    let counter = counters.entry(name).or_default();
-                    *counter += share * passed;
-                    let (cpu, memory) =
-                        ("container_cpu_usage_seconds_total", "container_memory_working_set_bytes");
-                    let lines = format!("{cpu}{{{labels}}} {counter}\n{memory}{{{labels}}} 1e9\n");
-                    page.push_str(&lines);
-                }
-                exporter.set(&page);
+                tokio::time::sleep(Duration::from_millis(250)).await;
             }
         });
-        Cpu { cores, task }
+        Cpu { usage, task }
+    }
+}
+
+/// What the pods of a service have used. It goes on whenever somebody looks, so that the rate between
+/// two scrapes is that of the pods however busy the machine is.
+struct Usage {
+    /// Of all pods together.
+    cores: f64,
+    running: Vec<Pod>,
+    /// Of the processor, by pod.
+    seconds: BTreeMap<String, f64>,
+    /// Until when they are counted.
+    until: Instant,
+}
+
+impl Usage {
+    fn goes_on(&mut self) {
+        let passed = self.until.elapsed().as_secs_f64();
+        self.until = Instant::now();
+        let each = self.cores / self.running.len().max(1) as f64;
+        for pod in &self.running {
+            *self.seconds.entry(pod.name_any()).or_default() += each * passed;
+        }
+    }
+
+    fn page(&self) -> String {
+        let mut page = String::new();
+        for pod in &self.running {
+            let name = pod.name_any();
+            let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+            let labels = format!(
+                "namespace=\"{}\",pod=\"{name}\",container=\"main\",node=\"{}\"",
+                pod.namespace().unwrap_or_default(),
+                node.unwrap_or_default()
+            );
+            let used = self.seconds.get(&name).copied().unwrap_or_default();
+            let (cpu, memory) =
+                ("container_cpu_usage_seconds_total", "container_memory_working_set_bytes");
+            let lines = format!("{cpu}{{{labels}}} {used}\n{memory}{{{labels}}} 1e9\n");
+            page.push_str(&lines);
+        }
+        page
     }
 }
 
@@ -130,14 +159,16 @@ impl State {
 
 /// How busy pods are, as long as this lives.
 pub(super) struct Cpu {
-    cores: Arc<Mutex<f64>>,
+    usage: Arc<Mutex<Usage>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Cpu {
     /// From now on the pods use this many cores together.
     pub(super) fn set(&self, cores: f64) {
-        *self.cores.lock().expect("no holder panics") = cores;
+        let mut usage = self.usage.lock().expect("no holder panics");
+        usage.goes_on();
+        usage.cores = cores;
     }
 }
 

@@ -178,10 +178,11 @@ impl Scene {
         let (mut looks, mut failures) = (0, Vec::new());
         while tokio::time::Instant::now() < until {
             match self.counts(service).await {
-                Ok(counts) => {
-                    assert_eq!(counts, [replicas; 3], "adapter, graph, pods of {service}");
-                    looks += 1;
-                }
+                Ok(counts) if counts == [replicas; 3] => looks += 1,
+                Ok(counts) => panic!(
+                    "adapter, graph, pods of {service}: {counts:?}, expected {replicas}; {}",
+                    self.autoscalers().await
+                ),
                 Err(error) => failures.push(error),
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -195,11 +196,16 @@ impl Scene {
             if wanted(counts) {
                 return Ok(());
             }
-            // What an autoscaler says of it.
-            let hpas = self.ns.kubectl(&["describe", "hpa"]).await.stdout;
-            Err(format!("adapter, graph, pods: {counts:?}; {hpas}"))
+            Err(format!("adapter, graph, pods: {counts:?}; {}", self.autoscalers().await))
         })
         .await;
+    }
+
+    /// What the autoscalers say of their counts, and what happened.
+    async fn autoscalers(&self) -> String {
+        let hpas = self.ns.kubectl(&["describe", "hpa"]).await.stdout;
+        let events = self.ns.kubectl(&["get", "pods,events"]).await.stdout;
+        format!("{hpas}{events}")
     }
 
     /// The objects of a file of `deploy/examples` for this namespace and this Prometheus. Their times

@@ -1,76 +1,25 @@
 //! A namespace with an operator of its own is left alone, by the planner and by the adapter controller.
-//! The operator is a Lease that is renewed, by a clock that is hours behind.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::rbac::v1::PolicyRule;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 use sla_planner::api::names;
 use sla_planner::controllers::restricted::LOOK_EVERY;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use super::{ask, asked, asks_for, create, decisions, decode_of, rules, start_with};
 use crate::bench::{Namespace, User, eventually, rule};
 use crate::process::Running;
+use crate::restricted_double::{Restricted, STANDS};
 use crate::serving::{
     Controller, DGD, SOON, adapters, asked_of_dgd, client_through, controller_rules, create_dgd,
     dgd_asks_for, events, namespace, two_services,
 };
 
-/// How long the Lease of an operator stands: less than between two looks, so that only its renewals keep
-/// it live.
-const STANDS: Duration = Duration::from_secs(5);
-
 /// Within this time something would be written where it may be: a watch brings it in well under a second.
 const QUIET: Duration = Duration::from_secs(4);
-
-/// The Lease of an operator that is restricted to a namespace, renewed every second until this is dropped.
-struct Operator(JoinHandle<()>);
-
-impl Operator {
-    async fn start(ns: &Namespace, name: &'static str) -> Self {
-        let leases: Api<Lease> = ns.api().await;
-        let lease = json!({
-            "metadata": {"name": name},
-            "spec": {
-                "holderIdentity": "operator", "leaseDurationSeconds": STANDS.as_secs(),
-                "acquireTime": written(), "renewTime": written(),
-            },
-        });
-        let lease = serde_json::from_value(lease).expect("a lease");
-        leases.create(&PostParams::default(), &lease).await.expect("a new lease");
-        Self(tokio::spawn(renew(leases, name)))
-    }
-}
-
-/// Never ends.
-async fn renew(leases: Api<Lease>, name: &'static str) {
-    let mut every = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        every.tick().await;
-        let patch = Patch::Merge(json!({"spec": {"renewTime": written()}}));
-        let renewed = leases.patch(name, &PatchParams::default(), &patch).await;
-        renewed.expect("a renewed lease");
-    }
-}
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// The time on the clock of the operator.
-fn written() -> MicroTime {
-    MicroTime(Timestamp::now() - SignedDuration::from_hours(3))
-}
 
 /// What a service of every namespace may see, without the Leases.
 fn sees() -> Vec<PolicyRule> {
@@ -118,7 +67,7 @@ async fn a_namespace_with_an_operator_of_its_own_is_left_alone_until_its_lease_h
     for ns in [&ns, &theirs] {
         create(ns, "one", Some(&decode_of(3))).await;
     }
-    let operator = Operator::start(&theirs, names::LEASES_RESTRICTED[1]).await;
+    let operator = Restricted::start(&theirs, names::LEASES_RESTRICTED[1]).await;
     let everywhere = [sees(), vec![sees_leases()]].concat();
     let user = ns.token_with_cluster_rules(rules(), everywhere).await;
     let_in(&theirs, &user).await;
@@ -137,7 +86,7 @@ async fn a_namespace_with_an_operator_of_its_own_is_left_alone_until_its_lease_h
     assert_eq!(said_of(&service, &theirs, "taken back").len(), 1, "{}", service.process.stderr());
 
     // An operator that comes later, under the other name.
-    let _operator = Operator::start(&theirs, names::LEASES_RESTRICTED[0]).await;
+    let _operator = Restricted::start(&theirs, names::LEASES_RESTRICTED[0]).await;
     eventually("the namespace to be left alone again", SOON, async || {
         let said = said_of(&service, &theirs, "left alone");
         if said.len() == 2 { Ok(()) } else { Err(service.process.stderr()) }

@@ -11,6 +11,7 @@ mod folder;
 mod guard;
 mod load;
 mod process;
+mod restricted;
 mod scene;
 
 pub(crate) use scene::{Hooks, rules_for};

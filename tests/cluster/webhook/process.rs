@@ -6,6 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::api::PostParams;
 use serde_json::{Value, json};
+use sla_planner::api::names;
 
 use super::scene::{
     SECRET, editor_rules, guide, patch_as, register, registration, replicas, until_asked,
@@ -82,7 +83,8 @@ pub(super) fn process_rules(ns: &Namespace) -> (Vec<PolicyRule>, Vec<PolicyRule>
     let mut configs = rule("admissionregistration.k8s.io", &configs, &["get", "patch"]);
     configs.resource_names = Some(vec![registration(ns)]);
     let secrets = rule("", &["secrets"], &["create", "get", "patch"]);
-    ([editor_rules(), vec![secrets]].concat(), vec![configs])
+    let leases = rule(names::LEASE_GROUP, &[names::LEASE_PLURAL], &["list"]);
+    ([editor_rules(), vec![secrets]].concat(), vec![configs, leases])
 }
 
 #[tokio::test]

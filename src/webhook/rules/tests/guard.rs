@@ -171,7 +171,7 @@ fn only_exact_names_pass_and_nobody_without_a_name() {
 
 #[test]
 fn our_own_name_passes_from_when_it_is_learnt_and_stays_what_it_is() {
-    let own = OwnName::default();
+    let own = Learnt::default();
     let rules =
         Rules { identities: Identities { own: own.clone(), ..Identities::default() }, ..rules() };
     let passes = |user| judged_as(user, &rules, &alpha(), &replicas(3)) == Answer::pass();
