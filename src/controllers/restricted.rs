@@ -74,6 +74,7 @@ pub async fn watch_restricted(
     let mut failure: Option<String> = None;
     loop {
         let asked = began.elapsed();
+        let mut is_forbidden = false;
         match leases(client, deadline).await {
             Ok(found) => {
                 failure = None;
@@ -85,6 +86,7 @@ pub async fn watch_restricted(
                 }
             }
             Err(error) => {
+                is_forbidden = error.is_forbidden();
                 let text = error.to_string();
                 if failure.as_ref() != Some(&text) {
                     told(&Told::Fails { error, is_known: restricted.borrow().is_some() });
@@ -92,9 +94,10 @@ pub async fn watch_restricted(
                 }
             }
         }
-        // As long as nothing is known, nothing is done: whatever is in the way is not waited for long.
-        let is_known = restricted.borrow().is_some();
-        tokio::time::sleep(if is_known { LOOK_EVERY } else { WATCH_PAUSE }).await;
+        // As long as nothing is known, nothing is done: an outage is not waited for long. A right that
+        // is missing may stay so.
+        let is_soon = !is_forbidden && restricted.borrow().is_none();
+        tokio::time::sleep(if is_soon { WATCH_PAUSE } else { LOOK_EVERY }).await;
     }
 }
 

@@ -27,7 +27,7 @@ use crate::controllers::asking::{Asked, Asking, GraphName, watch_asking};
 use crate::controllers::clock;
 use crate::controllers::events::{Note, Publisher};
 use crate::controllers::lease::{Told, while_held};
-use crate::controllers::restricted::Restricted;
+use crate::controllers::restricted::{Restricted, is_left_alone};
 use crate::plan::{Account, Memory};
 use crate::profile::EngineProfile;
 use crate::spec::{Cluster, Config, DgdTarget, Pool};
@@ -138,12 +138,29 @@ struct Planned {
     asking: Option<Asking>,
     /// Why that cannot be done. It is tried again: a profile may be added meanwhile.
     refused: Option<String>,
-    /// Tells its planner to end; `None` where none runs.
-    stop: Option<watch::Sender<bool>>,
+    /// Its planner can be told to end; `None` where none runs.
+    ending: Option<Ending>,
     /// Which graph of that name the planner is for.
     uid: Option<String>,
     /// What the planner that runs is to make room for.
     next: Option<Setting>,
+}
+
+/// How a planner is told to end.
+struct Ending {
+    stop: watch::Sender<bool>,
+    /// Whether nobody plans for the graph then, so that it takes away what its adapters say of conflicts.
+    leaves: watch::Sender<bool>,
+}
+
+impl Planned {
+    /// Tells its planner to end. What was said before about leaving holds no more.
+    fn end(&self, leaving: bool) {
+        if let Some(Ending { stop, leaves }) = &self.ending {
+            leaves.send_replace(leaving);
+            stop.send_replace(true);
+        }
+    }
 }
 
 /// A planner that was told to end, and what it had.
@@ -197,7 +214,7 @@ impl Service {
             self.ready.is(Part::Asked);
         }
         for graph in planned.values() {
-            end(graph);
+            graph.end(false);
         }
         // Each ends by itself within the grace of a tick.
         while running.planners.next().await.is_some() {}
@@ -214,6 +231,12 @@ impl Service {
         Some(all)
     }
 
+    /// Whether a namespace is left alone.
+    fn leaves_alone(&self, namespace: &str) -> bool {
+        let restricted = self.restricted.as_ref();
+        restricted.is_some_and(|known| is_left_alone(&known.borrow(), namespace))
+    }
+
     /// Takes in which graphs ask what.
     async fn hear<'a>(
         &'a self,
@@ -226,9 +249,10 @@ impl Service {
             graph.asking = None;
             graph.refused = None;
             graph.next = None;
-            end(graph);
+            // Where an operator of its own has come, nothing is written any more.
+            graph.end(!self.leaves_alone(&name.namespace));
         }
-        planned.retain(|_, graph| graph.asking.is_some() || graph.stop.is_some());
+        planned.retain(|_, graph| graph.asking.is_some() || graph.ending.is_some());
         for (name, asking) in all {
             let graph = planned.entry(name.clone()).or_default();
             if graph.asking.as_ref() == Some(asking) {
@@ -247,9 +271,9 @@ impl Service {
         let setting = self.setting(name, &asking);
         let told = std::mem::replace(&mut graph.refused, setting.as_ref().err().cloned());
         match setting {
-            Ok(setting) if graph.stop.is_some() => {
+            Ok(setting) if graph.ending.is_some() => {
                 graph.next = Some(setting);
-                end(graph);
+                graph.end(false);
             }
             Ok(setting) => self.begin(name, graph, setting, None, running),
             Err(text) => {
@@ -257,7 +281,7 @@ impl Service {
                 let uid = &asking.graph.uid;
                 graph.next = graph.next.take().filter(|next| next.uid == *uid);
                 if graph.uid != *uid {
-                    end(graph);
+                    graph.end(false);
                 }
                 if told.as_ref() != Some(&text) {
                     running.words.push(self.refuse(asking, text).boxed());
@@ -300,7 +324,8 @@ impl Service {
         }
     }
 
-    /// Starts the planner of a graph; it goes on from `before` where that is of use.
+    /// Starts the planner of a graph; it goes on from `before` where that is of use, and else what that
+    /// one told of pools that are no more is taken away first.
     fn begin<'a>(
         &'a self,
         name: &GraphName,
@@ -309,25 +334,42 @@ impl Service {
         before: Option<(Planner, Setting)>,
         running: &Running<'a>,
     ) {
-        let memory = before.and_then(|(planner, with)| {
-            let goes_on = setting.goes_on_from(&with);
-            goes_on.then(|| setting.keeping_account(&with, planner.into_memory()))
-        });
+        let (memory, old) = match before {
+            Some((planner, with)) if setting.goes_on_from(&with) => {
+                (Some(setting.keeping_account(&with, planner.into_memory())), None)
+            }
+            Some((planner, _)) => (None, Some(planner)),
+            None => (None, None),
+        };
         let goes_on = memory.is_some();
-        let Setting { config, target, engines, uid } = setting.clone();
-        graph.uid = uid;
-        let mut planner = Planner::new(config, target, engines, self.edges.clone());
-        planner.go_on_from(memory.unwrap_or_default());
+        graph.uid.clone_from(&setting.uid);
         tracing::info!(namespace = name.namespace, dgd = name.name, goes_on, "asks");
         let (stop, stopped) = watch::channel(false);
-        graph.stop = Some(stop);
+        let (leaves, mut leaving) = watch::channel(false);
+        graph.ending = Some(Ending { stop, leaves });
         let name = name.clone();
-        let wait = if goes_on { Duration::ZERO } else { offset(&name, planner.interval()) };
+        let interval = setting.config.intervals.adjustment;
+        let wait = if goes_on { Duration::ZERO } else { offset(&name, interval) };
         running.planners.push(
             async move {
+                if let Some(mut old) = old {
+                    tokio::select! {
+                        () = old.leave(Some(&setting.config)) => {}
+                        () = seen(stopped.clone()) => {}
+                    }
+                }
+                let Setting { config, target, engines, uid: _ } = setting.clone();
+                let mut planner = Planner::new(config, target, engines, self.edges.clone());
+                planner.go_on_from(memory.unwrap_or_default());
                 tokio::select! {
                     () = tokio::time::sleep(wait) => self.plan(&mut planner, &name, stopped).await,
                     () = seen(stopped.clone()) => {}
+                }
+                if *leaving.borrow_and_update() {
+                    tokio::select! {
+                        () = planner.leave(None) => {}
+                        _ = leaving.wait_for(|leaves| !leaves) => {}
+                    }
                 }
                 (name, planner, setting)
             }
@@ -363,18 +405,12 @@ impl Service {
         running: &Running<'a>,
     ) {
         let Some(graph) = planned.get_mut(&name) else { return };
-        graph.stop = None;
+        graph.ending = None;
         match graph.next.take() {
             Some(next) => self.begin(&name, graph, next, Some((planner, setting)), running),
             None if graph.asking.is_none() => drop(planned.remove(&name)),
             None => {}
         }
-    }
-}
-
-fn end(graph: &Planned) {
-    if let Some(stop) = &graph.stop {
-        stop.send_replace(true);
     }
 }
 
@@ -394,3 +430,6 @@ fn offset(name: &GraphName, interval: Duration) -> Duration {
     (&name.namespace, &name.name).hash(&mut hasher);
     interval.mul_f64((hasher.finish() % 1000) as f64 / 1000.0)
 }
+
+#[cfg(test)]
+mod tests;

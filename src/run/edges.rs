@@ -1,6 +1,5 @@
 //! What every run has: its ends towards Kubernetes, Prometheus and those who look on, and its stop.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, anyhow};
@@ -10,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::ready::{Part, Ready};
-use super::restricted::{self, Until};
+use super::restricted::{self, Waiting};
 use super::sink::{Records, Sink};
 use super::{CALL_DEADLINE, LAST_GRACE, RunError, seen, webhook};
 use crate::controllers::client::{ClientOptions, connect};
@@ -43,9 +42,9 @@ pub(super) struct Begun {
 }
 
 impl Begun {
-    /// Opens and serves what the configuration says. The process is ready when these parts are, and
-    /// the webhooks where they are on. Where one of them is [`Part::Restricted`], the planning leaves
-    /// alone the namespaces that have an operator of their own.
+    /// Opens and serves what the configuration says. The process is ready when this part of the planning
+    /// is, and what else there is: the webhooks, and where the planning `leaves_restricted` namespaces
+    /// alone, the first look at those.
     ///
     /// # Errors
     ///
@@ -54,7 +53,8 @@ impl Begun {
         config: &Config,
         prometheus: Endpoint,
         context: Option<String>,
-        parts: impl IntoIterator<Item = Part>,
+        planning: Part,
+        leaves_restricted: bool,
     ) -> Result<Self, RunError> {
         let (stop, stopped) = watch::channel(false);
         let signals = tokio::spawn(until_signal(stop)?);
@@ -71,22 +71,30 @@ impl Begun {
             .await
             .map_err(|e| RunError::BadInput { source: anyhow!("failed to {}", e.chain()) })?;
         let serves_webhooks = config.webhook.enabled;
-        let parts: BTreeSet<Part> =
-            parts.into_iter().chain(serves_webhooks.then_some(Part::Webhooks)).collect();
-        let until = if parts.contains(&Part::Restricted) { Until::Planned } else { Until::Judged };
-        let ready = Ready::after(health.clone(), parts);
+        let parts = [
+            Some(planning),
+            leaves_restricted.then_some(Part::Restricted),
+            serves_webhooks.then_some(Part::Webhooks),
+        ];
+        let ready = Ready::after(health.clone(), parts.into_iter().flatten());
         let judges = serves_webhooks && config.webhook.leave_restricted;
-        let watching = (judges || matches!(until, Until::Planned)).then(|| {
-            let ends = (ready.clone(), stopped.clone());
-            restricted::start(kube.clone(), metrics.clone(), ends, until)
+        let waiting = match (leaves_restricted, judges) {
+            (true, true) => Some(Waiting::Both),
+            (true, false) => Some(Waiting::Planning),
+            (false, true) => Some(Waiting::Webhooks),
+            (false, false) => None,
+        };
+        let watching = waiting.map(|waiting| {
+            let state = (ready.clone(), stopped.clone());
+            restricted::start(kube.clone(), metrics.clone(), state, waiting)
         });
         let (restricted, watching) = watching.unzip();
         beside.extend(watching);
         if serves_webhooks {
             webhook::warn_where_nobody_passes(&config.webhook, keeps_adapters(config));
-            let ends = (ready.clone(), stopped.clone());
+            let state = (ready.clone(), stopped.clone());
             let (kube, restricted) = (kube.clone(), restricted.clone().filter(|_| judges));
-            beside.push(webhook::start(&config.webhook, kube, &metrics, restricted, ends).await?);
+            beside.push(webhook::start(&config.webhook, kube, &metrics, restricted, state).await?);
         }
         let kinds = Kinds::new(kube.clone(), CALL_DEADLINE);
         let edges = Edges { kube, kinds, prometheus, metrics, records };

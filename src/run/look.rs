@@ -63,7 +63,7 @@ impl Looker {
             Ok(found) => {
                 self.learn_model(config, &found.dgd);
                 remark(found, &mut trouble);
-                self.pools(config, found)
+                seen_pools(config, found)
             }
             Err(error) => {
                 let detail = error.to_string();
@@ -111,29 +111,30 @@ impl Looker {
         }
         &mut self.observer.as_mut().expect("it was just made where it was missing").1
     }
+}
 
-    fn pools(&self, config: &Config, found: &DgdInventory) -> (Inventory, Services) {
-        let mut pools = std::collections::BTreeMap::new();
-        let mut services = Vec::new();
-        for (role, pool) in &config.pools {
-            let seen = inventory::resolve(&found.dgd, *role, pool.service.as_deref())
-                .map_err(|e| e.to_string())
-                .and_then(|name| match found.services.get(name) {
-                    Some(there) => Ok((name.to_owned(), there.pool.clone())),
-                    None => Err(format!("the DGD has no service {name}")),
-                });
-            let (signal, service): (Signal<PoolInventory>, _) = match seen {
-                Ok((name, value)) => (Signal::Fresh { value, at: found.at }, Ok(name)),
-                Err(detail) => {
-                    let why = Missing::NoObject { detail: detail.clone() };
-                    (Signal::missing(why), Err(detail))
-                }
-            };
-            pools.insert(*role, signal);
-            services.push((*role, service));
-        }
-        (Inventory { pools }, services)
+/// The pools as they are seen, and the services that they are.
+pub(super) fn seen_pools(config: &Config, found: &DgdInventory) -> (Inventory, Services) {
+    let mut pools = std::collections::BTreeMap::new();
+    let mut services = Vec::new();
+    for (role, pool) in &config.pools {
+        let seen = inventory::resolve(&found.dgd, *role, pool.service.as_deref())
+            .map_err(|e| e.to_string())
+            .and_then(|name| match found.services.get(name) {
+                Some(there) => Ok((name.to_owned(), there.pool.clone())),
+                None => Err(format!("the DGD has no service {name}")),
+            });
+        let (signal, service): (Signal<PoolInventory>, _) = match seen {
+            Ok((name, value)) => (Signal::Fresh { value, at: found.at }, Ok(name)),
+            Err(detail) => {
+                let why = Missing::NoObject { detail: detail.clone() };
+                (Signal::missing(why), Err(detail))
+            }
+        };
+        pools.insert(*role, signal);
+        services.push((*role, service));
     }
+    (Inventory { pools }, services)
 }
 
 /// Reads the inventory of the target.

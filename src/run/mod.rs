@@ -134,7 +134,7 @@ const LAST_GRACE: Duration = Duration::from_millis(550);
 pub async fn run(setup: Setup) -> Result<(), RunError> {
     let Setup { config, target, prometheus, engines, warmup, context, instance } = setup;
     let name = format!("{}/{}", target.namespace, target.dgd);
-    let begun = Begun::new(&config, prometheus, context, [Part::FirstTick]).await?;
+    let begun = Begun::new(&config, prometheus, context, Part::FirstTick, false).await?;
     tell_start(&config, &begun, &name);
     let namespace = target.namespace.clone();
     let keeps_adapters = keeps_adapters(&config);
@@ -164,8 +164,7 @@ pub async fn run_cluster(setup: ClusterSetup) -> Result<(), RunError> {
     let ClusterSetup { config, cluster, prometheus, engines, context, instance } = setup;
     // The namespaces that are named are served, whoever is there too.
     let serves_all = cluster.namespaces.is_empty();
-    let parts = [Part::Asked].into_iter().chain(serves_all.then_some(Part::Restricted));
-    let begun = Begun::new(&config, prometheus, context, parts).await?;
+    let begun = Begun::new(&config, prometheus, context, Part::Asked, serves_all).await?;
     tell_start(&config, &begun, "all that ask");
     let scopes = keeps_adapters(&config).then(|| adapters::Scope::of_cluster(&cluster));
     let scopes = scopes.unwrap_or_default();

@@ -12,22 +12,28 @@ use super::{CALL_DEADLINE, seen};
 use crate::controllers::restricted::{Restricted, Told, watch_restricted};
 use crate::dashboard::Metrics;
 
-/// What waits for the first look.
+/// Who waits for the first look.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Until {
-    /// The planning, and with it the adapters.
-    Planned,
-    /// Only the webhooks, which judge every namespace until then.
-    Judged,
+pub(super) enum Waiting {
+    /// The planning, and with it the adapters: nothing is done until then.
+    Planning,
+    /// The webhooks, which judge every namespace until then.
+    Webhooks,
+    /// The two.
+    Both,
 }
 
-impl fmt::Display for Until {
+impl fmt::Display for Waiting {
+    /// What is so until then.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Planned => "until it is, no graph is planned for and no adapter is kept",
-            Self::Judged => {
-                "until it is, the webhooks judge every namespace, which \
-                 `webhook.leave_restricted: false` is for"
+            Self::Planning => "no graph is planned for and no adapter is kept",
+            Self::Webhooks => {
+                "the webhooks judge every namespace; `webhook.leave_restricted: false` has that so, \
+                 and no Lease looked for"
+            }
+            Self::Both => {
+                "no graph is planned for, no adapter is kept, and the webhooks judge every namespace"
             }
         })
     }
@@ -38,12 +44,12 @@ pub(super) fn start(
     kube: Client,
     metrics: Metrics,
     (ready, stopped): (Ready, watch::Receiver<bool>),
-    until: Until,
+    waiting: Waiting,
 ) -> (watch::Receiver<Restricted>, JoinHandle<()>) {
     let (sender, restricted) = watch::channel(None);
     let mut known = restricted.clone();
     let watching = async move {
-        let told = |told: &Told| tell(told, &metrics, until);
+        let told = |told: &Told| tell(told, &metrics, waiting);
         // Whoever waits for the lease has to know it too: it may plan at any moment.
         let known = async {
             if known.wait_for(Option::is_some).await.is_ok() {
@@ -60,7 +66,7 @@ pub(super) fn start(
     (restricted, tokio::spawn(watching))
 }
 
-fn tell(told: &Told, metrics: &Metrics, until: Until) {
+fn tell(told: &Told, metrics: &Metrics, waiting: Waiting) {
     match told {
         Told::LeftAlone { namespace } => {
             tracing::info!(namespace, "left alone: an operator of its own has a live lease there");
@@ -76,7 +82,7 @@ fn tell(told: &Told, metrics: &Metrics, until: Until) {
             metrics.error("kubernetes", error.label());
             tracing::warn!(
                 %error,
-                "which namespaces have an operator of their own is not known: {until}"
+                "which namespaces have an operator of their own is not known; until it is, {waiting}"
             );
         }
     }

@@ -28,7 +28,7 @@ use crate::units::{Gpus, Millis, PerSecond, Role, Timestamp, format_duration};
 use super::act::{Acted, act};
 use super::edges::Edges;
 use super::gpus;
-use super::look::{Look, Looker, read_inventory};
+use super::look::{Look, Looker, read_inventory, seen_pools};
 use super::rivals::{Conflicts, Rivals};
 use super::sink::Records;
 use super::{CALL_DEADLINE, RunError};
@@ -123,6 +123,26 @@ impl Planner {
     /// Ends, and gives up what it has learned.
     pub(super) fn into_memory(mut self) -> Memory {
         std::mem::take(&mut self.memory)
+    }
+
+    /// Takes away what the adapters say of who else writes them, but for those that the `next` planner of
+    /// the graph scales too.
+    pub(super) async fn leave(&mut self, next: Option<&Config>) {
+        let found = read_inventory(&self.kinds, &self.target, clock::now(), CALL_DEADLINE).await;
+        let found = match found {
+            Ok(found) => found,
+            // It takes its adapters with it.
+            Err(InventoryError::Dgd(error)) if error.is_not_found() => return,
+            Err(error) => {
+                let DgdTarget { namespace, dgd, .. } = &self.target;
+                tracing::warn!(namespace, dgd, %error, "no condition Conflict is withdrawn");
+                return;
+            }
+        };
+        let (_, mut left) = seen_pools(&self.config, &found);
+        let kept = next.map(|next| seen_pools(next, &found).1).unwrap_or_default();
+        left.retain(|(_, service)| !kept.iter().any(|(_, kept)| kept == service));
+        self.rivals.withdraw(&found, &left).await;
     }
 
     pub(super) const fn interval(&self) -> Duration {

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::edges::{serve, until_signal};
 use super::ready::{Part, Ready};
-use super::restricted::{self, Until};
+use super::restricted::{self, Waiting};
 use super::{CALL_DEADLINE, RunError, seen};
 use crate::api::names;
 use crate::controllers::client::{ClientOptions, connect};
@@ -56,9 +56,10 @@ struct FirstLook {
 }
 
 /// An API server that has just started refuses for some seconds what it allows then, and in that time
-/// our own adapter controller had better wait than be refused. Longer than that, a right is missing:
-/// the guard then refuses our own writes as those of anybody, and everything else is judged. Not to
-/// serve would have every change of a graph refused.
+/// our own adapter controller, and whoever writes in a namespace that is left alone, had better wait
+/// than be refused. Longer than that, a right is missing: the guard then refuses our own writes as those
+/// of anybody, and everything in every namespace is judged. Not to serve would have every change of a
+/// graph refused.
 const FIRST_LOOK: FirstLook =
     FirstLook { again: Duration::from_secs(3), patience: Duration::from_secs(10) };
 
@@ -81,18 +82,16 @@ pub async fn webhook(setup: WebhookSetup) -> Result<(), RunError> {
     let kube = connect(&ClientOptions { context })
         .await
         .map_err(|e| RunError::BadInput { source: anyhow!("failed to {:#}", anyhow!(e)) })?;
-    let ends = (Ready::after(health, [Part::Webhooks]), stopped);
-    let watching = webhook
-        .leave_restricted
-        .then(|| restricted::start(kube.clone(), metrics.clone(), ends.clone(), Until::Judged));
-    let (restricted, watching) = watching.unzip();
-    let task = start(&webhook, kube, &metrics, restricted, ends).await?;
+    let state = (Ready::after(health, [Part::Webhooks]), stopped);
+    let watching = webhook.leave_restricted.then(|| {
+        restricted::start(kube.clone(), metrics.clone(), state.clone(), Waiting::Webhooks)
+    });
+    // The watch ends by the stop.
+    let restricted = watching.map(|(restricted, _)| restricted);
+    let task = start(&webhook, kube, &metrics, restricted, state).await?;
     drop(task.await);
     tracing::info!("stopping");
     signals.abort();
-    if let Some(watching) = watching {
-        watching.abort();
-    }
     if let Some(task) = served {
         drop(tokio::time::timeout(super::GRACE, task).await);
     }
@@ -125,9 +124,9 @@ pub(super) async fn start(
     kube: Client,
     metrics: &Metrics,
     restricted: Option<watch::Receiver<Restricted>>,
-    ends: (Ready, watch::Receiver<bool>),
+    state: (Ready, watch::Receiver<bool>),
 ) -> Result<JoinHandle<()>, RunError> {
-    start_with(webhook, kube, metrics, restricted, ends, FIRST_LOOK).await
+    start_with(webhook, kube, metrics, restricted, state, FIRST_LOOK).await
 }
 
 async fn start_with(

@@ -27,13 +27,14 @@ pub struct WebhookFile {
     pub stock_identities: Option<StockIdentities>,
     /// How a refused change of replicas is told. Default: `guide`.
     pub message: Option<Wording>,
-    /// Whether requests may have GPUs of nodes discovered: false beside an operator that is kept to
-    /// a namespace, and then hardware must be given. Default: true.
+    /// Whether requests may have GPUs of nodes discovered: false where an operator that is kept to a
+    /// namespace works on them and is judged all the same (`leave_restricted`), and then hardware must
+    /// be given. Default: true.
     pub gpu_discovery: Option<bool>,
     /// Whether what is done in the namespace of an operator of NVIDIA that is restricted to it passes
     /// without being judged: that operator has webhooks of its own. Whoever may make Leases in a namespace
     /// can so have it left alone; with `false` every namespace is judged, and no Lease is looked for.
-    /// Default: true.
+    /// It takes the right to list `leases` (`coordination.k8s.io`) in the whole cluster. Default: true.
     pub leave_restricted: Option<bool>,
     /// Release of Dynamo that is stamped on new graphs, and whose profiler image is filled into
     /// requests. Default: none, which does neither.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::Stdio;
 
-use crate::{command, file, here, planner};
+use crate::{PROFILE, command, file, here, planner};
 
 #[test]
 fn a_valid_file_is_summed_up() {
@@ -23,6 +23,38 @@ fn a_valid_file_is_summed_up() {
     let (_kept, path) = file("pools.yaml", "pools: {decode: {}}\n");
     let text = planner(&["validate", &path]).ok();
     assert!(text.contains("`run` will have no profile of decode: sized by latencies"), "{text}");
+}
+
+#[test]
+fn the_profiles_of_a_service_of_the_cluster_are_shipped_ones_or_entries_of_its_folder() {
+    let (kept, path) = file("service.yaml", "");
+    let valid = |profile: &str, cluster: &str| {
+        let text = format!("cluster: {cluster}\npools: {{decode: {{profile: {profile}}}}}\n");
+        std::fs::write(&path, text).unwrap();
+        planner(&["validate", &path])
+    };
+    let folder = kept.path().join("profiles");
+    let in_folder = format!("{{profiles: {}}}", folder.display());
+    let copy = |name: &str| {
+        std::fs::create_dir_all(folder.join(name)).unwrap();
+        for entry in std::fs::read_dir(here(PROFILE)).unwrap() {
+            let from = entry.unwrap().path();
+            std::fs::copy(&from, folder.join(name).join(from.file_name().unwrap())).unwrap();
+        }
+    };
+    copy("ours");
+    let shipped = PROFILE.trim_start_matches("profiles/");
+    for (profile, cluster) in [("ours", &in_folder), (shipped, &in_folder)] {
+        let text = valid(profile, cluster).ok();
+        assert!(text.contains(&format!("decode: profile {profile} is readable")), "{text}");
+    }
+    valid("theirs", &in_folder).refused(2, &["profile of the decode pool", "profiles/theirs"]);
+    let outside = ["expected a shipped profile, or the name of an entry of the folder"];
+    for profile in ["../profiles/ours", "/etc/passwd", "ours/prefill_raw_data.json", ".."] {
+        valid(profile, &in_folder).refused(2, &outside);
+    }
+    let without = ["expected a shipped profile; with `cluster.profiles` the service has a folder"];
+    valid("ours", "{}").refused(2, &without);
 }
 
 #[test]

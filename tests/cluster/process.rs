@@ -25,7 +25,17 @@ pub(crate) struct Running {
 
 impl Running {
     /// Starts one as in the pod of this name. Its metrics get a port of their own.
-    pub(crate) fn start(ns: &Namespace, user: &User, pod: &str, mut config: Value) -> Self {
+    pub(crate) fn start(ns: &Namespace, user: &User, pod: &str, config: Value) -> Self {
+        Self::start_by(ns, user.kubeconfig(), pod, config)
+    }
+
+    /// The same, with this kubeconfig.
+    pub(crate) fn start_by(
+        ns: &Namespace,
+        kubeconfig: &Path,
+        pod: &str,
+        mut config: Value,
+    ) -> Self {
         let metrics_port = free_port();
         config["metrics_port"] = metrics_port.into();
         let file = ns.bench().dir().join(format!("{}-{pod}-{metrics_port}.yaml", ns.name()));
@@ -35,7 +45,7 @@ impl Running {
             &ns.bench().ready().logs,
             Path::new(env!("CARGO_BIN_EXE_sla-planner")),
             ["run", "--config", &file.display().to_string()],
-            &[("KUBECONFIG", &user.kubeconfig().display().to_string()), ("HOSTNAME", pod)],
+            &[("KUBECONFIG", &kubeconfig.display().to_string()), ("HOSTNAME", pod)],
         );
         Self { process, config: file, metrics_port }
     }
@@ -83,4 +93,25 @@ impl Running {
         let sent = Command::new("sh").args(["-c", &kill]).status().expect("a shell starts");
         assert!(sent.success(), "{kill}: {sent}");
     }
+}
+
+/// Resident memory of the process of a command with this name in its arguments, the most of it and now,
+/// as /proc has it.
+pub(crate) fn memory(command: &str, name: &str) -> String {
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let command = format!("sla-planner {command}");
+    for process in processes {
+        let path = process.path();
+        let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if line.contains(&command) && line.contains(name) && !line.contains("guard") {
+            let status = std::fs::read_to_string(path.join("status")).unwrap_or_default();
+            let lines = status.lines().filter(|l| l.starts_with("VmHWM") || l.starts_with("VmRSS"));
+            return lines
+                .map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "))
+                .collect::<Vec<_>>()
+                .join(", ");
+        }
+    }
+    "not found".to_owned()
 }

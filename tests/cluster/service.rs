@@ -1,6 +1,8 @@
 //! One process that plans for every graph that asks, on a real API server. Nobody answers for the metrics:
 //! what a graph is brought to is its own `min`, which needs none.
 
+mod ending;
+mod load;
 mod restricted;
 
 use std::time::Duration;
@@ -13,9 +15,11 @@ use serde_json::{Value, json};
 use sla_planner::api::{DynamoGraphDeployment, names};
 
 use crate::bench::{Namespace, User, eventually, free_port, rule};
+use crate::deploy::deploy;
 use crate::process::Running;
 use crate::serving::{
-    SOON, controller_rules, namespace, planner_rules, raw_dgds, raw_object, two_services,
+    SOON, adapters, controller_rules, hpa, namespace, planner_rules, raw_dgds, raw_object,
+    two_services,
 };
 
 /// The service for these namespaces (for all, without the adapters, where none is named), as in the pod of this name.
@@ -31,6 +35,11 @@ fn start_with(
     namespaces: &[&str],
     keeps_adapters: bool,
 ) -> Running {
+    Running::start(ns, user, pod, config(ns, namespaces, keeps_adapters))
+}
+
+/// Its configuration: nobody answers for the metrics.
+fn config(ns: &Namespace, namespaces: &[&str], keeps_adapters: bool) -> Value {
     let profile = sla_planner::profile::library::DEFAULT;
     let mut config = json!({
         "pools": {"prefill": {"profile": profile}, "decode": {"profile": profile}},
@@ -42,7 +51,7 @@ fn start_with(
     if !namespaces.is_empty() {
         config["cluster"]["namespaces"] = namespaces.into();
     }
-    Running::start(ns, user, pod, config)
+    config
 }
 
 /// What the service may do in a namespace that it serves.
@@ -169,6 +178,64 @@ async fn what_was_learned_stays_when_only_the_promise_changes() {
         if begun == 2 { Ok(()) } else { Err(said) }
     })
     .await;
+}
+
+/// The status of the condition `Conflict` of the adapter of `Decode` of a graph.
+async fn conflict(ns: &Namespace, graph: &str) -> Result<Option<String>, String> {
+    let adapter = names::adapter_name(graph, "Decode");
+    let found = adapters(ns).await.get(&adapter).await.map_err(|error| error.to_string())?;
+    let all = found.status.and_then(|status| status.conditions).unwrap_or_default();
+    let conflict = all.into_iter().find(|c| c.type_ == names::CONDITION_CONFLICT);
+    Ok(conflict.map(|condition| condition.status))
+}
+
+#[tokio::test]
+async fn what_was_told_of_an_hpa_is_withdrawn_when_the_graph_asks_no_more_and_stays_at_an_end() {
+    let ns = namespace("service-leaves").await;
+    for name in ["one", "two"] {
+        create(&ns, name, Some(&decode_of(3))).await;
+        // It never scales: there are no metrics. It is there.
+        let adapter = names::adapter_name(name, "Decode");
+        hpa(&ns, &format!("{name}-hpa"), &adapter, (1, 9)).await;
+    }
+    let user = ns.token(rules()).await;
+    let mut service = start(&ns, &user, "pod-1", &[ns.name()]);
+    let comes_to = async |name: &str, status: Option<&str>| {
+        eventually(&format!("Conflict={status:?} of {name}"), SOON, async || {
+            let found = conflict(&ns, name).await?;
+            if found.as_deref() == status { Ok(()) } else { Err(format!("{found:?}")) }
+        })
+        .await;
+    };
+    comes_to("one", Some("True")).await;
+    comes_to("two", Some("True")).await;
+    ask(&ns, "one", None).await;
+    comes_to("one", None).await;
+    // Who asks again is told again.
+    ask(&ns, "one", Some("")).await;
+    comes_to("one", Some("True")).await;
+    ask(&ns, "one", None).await;
+    comes_to("one", None).await;
+    // The next process goes on with what this one leaves.
+    service.process.terminate(SOON);
+    assert_eq!(conflict(&ns, "two").await, Ok(Some("True".to_owned())));
+    // Where none follows, the documentation says how to take it away by hand.
+    by_hand(&ns, &names::adapter_name("two", "Decode")).await;
+    assert_eq!(conflict(&ns, "two").await, Ok(None));
+}
+
+/// Takes a condition `Conflict` away as deploy/README.md says.
+async fn by_hand(ns: &Namespace, adapter: &str) {
+    let readme = std::fs::read_to_string(deploy("README.md")).expect("a text");
+    let after = readme.split("```sh\n").find(|block| block.contains("--subresource=status"));
+    let block = after.and_then(|text| text.split("```").next()).expect("the command");
+    let (command, rest) = block.split_once(" -f - <<'EOF'\n").expect("what is applied");
+    let object = rest.split("\nEOF").next().expect("an end").replace("NAME", adapter);
+    let file = ns.bench().dir().join(format!("{}-by-hand.json", ns.name()));
+    std::fs::write(&file, object).expect("the bench's folder can be written");
+    let words = command.split(' ').skip(1);
+    let file = file.display().to_string();
+    ns.kubectl(&words.chain(["-f", &file]).collect::<Vec<_>>()).await.success();
 }
 
 #[tokio::test]

@@ -335,3 +335,21 @@ async fn events_of(ns: &Namespace, params: &ListParams) -> Result<Vec<(String, S
     let said = |event: Event| (event.reason.unwrap_or_default(), event.message.unwrap_or_default());
     Ok(list.into_iter().map(said).collect())
 }
+
+/// An autoscaler of an adapter that the real controller keeps between two counts.
+pub(crate) async fn hpa(ns: &Namespace, name: &str, adapter: &str, (min, max): (u32, u32)) {
+    let hpa = json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": name},
+        "spec": {
+            "scaleTargetRef": {
+                "apiVersion": names::API_VERSION, "kind": names::DGDSA_KIND, "name": adapter
+            },
+            "minReplicas": min, "maxReplicas": max,
+            "metrics": [{"type": "Resource", "resource": {
+                "name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}
+            }}]
+        }
+    });
+    ns.apply_yaml(&hpa.to_string()).await;
+}

@@ -125,8 +125,8 @@ async fn while_our_name_is_refused_the_webhooks_are_served_and_the_guard_lets_no
         let config = json!({"webhook": {"port": port, "certificate": {"folder": folder.path()}}});
         let webhook = load(&config.to_string(), "f", &Defaults::default()).unwrap().webhook;
         let ready = Ready::after(health.clone(), [Part::Webhooks]);
-        let (kube, ends, begin) = (kube.clone(), (ready, stopped.clone()), Instant::now());
-        match start_with(&webhook, kube, &metrics, None, ends, first_look).await {
+        let (kube, state, begin) = (kube.clone(), (ready, stopped.clone()), Instant::now());
+        match start_with(&webhook, kube, &metrics, None, state, first_look).await {
             Ok(task) => break (port, begin, task),
             Err(error) => failures.push(error),
         }

@@ -6,12 +6,11 @@ use kube::api::{ListParams, PostParams};
 use serde_json::{Value, json};
 use sla_planner::api::{DynamoGraphDeploymentScalingAdapter, names};
 
-use super::rivals::hpa;
 use super::scene::{HIGH, MODEL, SOON, Scene, graph};
 use super::service::{LEASE, OF_ALL_LEASES, OF_THE_LEASE};
 use crate::bench::{Guarded, eventually, rule};
 use crate::deploy::{kustomize, manifests, placed, rules_of, text_of};
-use crate::serving::{Controller, DGD, adapters, asked_of_dgd};
+use crate::serving::{Controller, DGD, adapters, asked_of_dgd, hpa};
 
 /// Deployments that one test plays at once, each with a Prometheus of its own.
 pub(super) const AT_ONCE: usize = 3;

@@ -10,8 +10,8 @@ use sla_planner::api::names;
 use sla_planner::units::{Replicas, Role};
 
 use super::scene::{HIGH, LOW, SOON, Scene, graph};
-use crate::bench::{Bench, Guarded, Namespace, eventually};
-use crate::serving::{adapters, events};
+use crate::bench::{Bench, Guarded, eventually};
+use crate::serving::{adapters, events, hpa};
 
 const PREFILL: &str = "llama-vllmprefillworker";
 const DECODE: &str = "llama-vllmdecodeworker";
@@ -22,24 +22,6 @@ const ENDS: Duration = Duration::from_secs(60);
 
 /// Ticks within which a planner that wrote at all would have written.
 const TICKS: usize = 6;
-
-/// An autoscaler of an adapter that the real controller keeps between two counts.
-pub(super) async fn hpa(ns: &Namespace, name: &str, adapter: &str, (min, max): (u32, u32)) {
-    let hpa = json!({
-        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
-        "metadata": {"name": name},
-        "spec": {
-            "scaleTargetRef": {
-                "apiVersion": names::API_VERSION, "kind": names::DGDSA_KIND, "name": adapter
-            },
-            "minReplicas": min, "maxReplicas": max,
-            "metrics": [{"type": "Resource", "resource": {
-                "name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}
-            }}]
-        }
-    });
-    ns.apply_yaml(&hpa.to_string()).await;
-}
 
 /// A ScaledObject on an adapter, of which KEDA makes an HPA that keeps this count.
 async fn scaled_object(scene: &Scene, name: &str, adapter: &str, count: u32) {

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use kube::api::Api;
 use serde_json::json;
-use sla_planner::api::DynamoGraphDeploymentScalingAdapter;
+use sla_planner::api::{DynamoGraphDeploymentScalingAdapter, names};
 
 use super::process::start_as;
 use super::scene::{
     SECRET, editor_rules, guide, patch_as, register, registration, replicas, until_asked,
 };
 use crate::bench::{eventually, free_port, rule};
+use crate::restricted_double::Restricted;
 use crate::serving::{
     DGD, SOON, controller_rules, create_dgd, dgd_asks_for, namespace, planner_rules, two_services,
 };
@@ -22,7 +23,8 @@ async fn run_is_ready_with_tick_and_certificate_and_its_controller_passes_its_ow
     let rules = [controller_rules(), planner_rules()].concat();
     let configs = ["validatingwebhookconfigurations", "mutatingwebhookconfigurations"];
     let configs = rule("admissionregistration.k8s.io", &configs, &["get", "patch"]);
-    let user = ns.service_account("sla-planner", rules, vec![configs]).await;
+    let leases = rule(names::LEASE_GROUP, &[names::LEASE_PLURAL], &["list"]);
+    let user = ns.service_account("sla-planner", rules, vec![configs, leases]).await;
     let editor = ns.token(editor_rules()).await;
     create_dgd(&ns, two_services()).await;
     register(&ns, port).await;
@@ -72,6 +74,10 @@ async fn run_is_ready_with_tick_and_certificate_and_its_controller_passes_its_ow
     dgd_asks_for(&ns, "Decode", 5).await;
     let said = served.process.stderr();
     assert!(!said.contains("nobody may carry"), "{said}");
+
+    let _operator = Restricted::start(&ns, names::LEASES_RESTRICTED[1]).await;
+    let edit = async || patch_as(&editor, &ns, &replicas("Decode", 7), true).await;
+    eventually("an edit to pass beside an operator", SOON, edit).await;
     let status = served.process.terminate(Duration::from_secs(12));
     assert_eq!(status.code(), Some(0), "{}", served.process.stderr());
 }

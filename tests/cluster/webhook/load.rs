@@ -14,6 +14,7 @@ use sla_planner::api::DynamoGraphDeployment;
 
 use super::process::{process_rules, serve};
 use super::scene::{editor_rules, replicas};
+use crate::process::memory;
 use crate::serving::{DGD, create_dgd, namespace, two_services};
 
 /// Updates each second; each is asked about twice, by the mutating and the validating webhook.
@@ -32,7 +33,7 @@ async fn two_hundred_reviews_a_second_for_half_a_minute() {
     let resource = ApiResource::erase::<DynamoGraphDeployment>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(editor.client().await, ns.name(), &resource);
 
-    let before = memory(ns.name());
+    let before = memory("webhook", ns.name());
     let took = Arc::new(Mutex::new(Vec::new()));
     let begin = Instant::now();
     let mut calls = Vec::new();
@@ -66,7 +67,7 @@ async fn two_hundred_reviews_a_second_for_half_a_minute() {
     let at = |share: usize| took[(took.len() - 1) * share / 100];
     let (_, page) = served.page("metrics").await.unwrap();
     let figures = page.lines().filter(|line| line.starts_with("sla_planner_webhook_duration"));
-    let after = memory(ns.name());
+    let after = memory("webhook", ns.name());
     eprintln!(
         "{} updates in {whole:?}; through the API server p50 {:?} p99 {:?} max {:?}; memory {before} \
          before, {after} after\n{}",
@@ -77,24 +78,4 @@ async fn two_hundred_reviews_a_second_for_half_a_minute() {
         figures.collect::<Vec<_>>().join("\n")
     );
     assert!(!page.contains("result=\"error\""), "{page}");
-}
-
-/// Resident memory of the process, the most of it and now, as /proc has it.
-fn memory(name: &str) -> String {
-    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
-    for process in processes {
-        let path = process.path();
-        let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        let is_ours = line.contains("sla-planner webhook") && line.contains(name);
-        if is_ours && !line.contains("guard") {
-            let status = std::fs::read_to_string(path.join("status")).unwrap_or_default();
-            let lines = status.lines().filter(|l| l.starts_with("VmHWM") || l.starts_with("VmRSS"));
-            return lines
-                .map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "))
-                .collect::<Vec<_>>()
-                .join(", ");
-        }
-    }
-    "not found".to_owned()
 }
