@@ -144,15 +144,24 @@ impl Scene {
 
     /// The replicas of a service that its adapter and the graph ask for, and its ready pods.
     pub(super) async fn counts(&self, service: &str) -> Result<[u32; 3], String> {
+        self.counts_with(service, is_ready).await
+    }
+
+    /// The replicas of a service that its adapter and the graph ask for, and its pods that are like this.
+    async fn counts_with(
+        &self,
+        service: &str,
+        like: impl Fn(&Pod) -> bool,
+    ) -> Result<[u32; 3], String> {
         let error = |error: kube::Error| error.to_string();
         let adapters: Api<DynamoGraphDeploymentScalingAdapter> = self.ns.api().await;
         let adapter = adapters.get(&self.adapter(service)).await.map_err(error)?;
         let graphs: Api<DynamoGraphDeployment> = self.ns.api().await;
         let graph = graphs.get(&self.graph).await.map_err(error)?;
         let of_graph = graph.service(service).ok_or("no such service")?.replicas();
-        let ready = self.pods(service).await?.iter().filter(|pod| is_ready(pod)).count();
-        let ready = u32::try_from(ready).expect("few pods");
-        Ok([adapter.spec.replicas().get(), of_graph.get(), ready])
+        let pods = self.pods(service).await?.iter().filter(|pod| like(pod)).count();
+        let pods = u32::try_from(pods).expect("few pods");
+        Ok([adapter.spec.replicas().get(), of_graph.get(), pods])
     }
 
     /// The pods of a service that are not ending.
@@ -172,12 +181,12 @@ impl Scene {
     }
 
     /// Watches that adapter, graph and pods of a service have this many and keep them. A look that
-    /// fails says nothing.
+    /// fails says nothing, and neither does a pod that is not ready: that is its node's business.
     pub(super) async fn keeps(&self, service: &str, replicas: u32) {
         let until = tokio::time::Instant::now() + WATCHED;
         let (mut looks, mut failures) = (0, Vec::new());
         while tokio::time::Instant::now() < until {
-            match self.counts(service).await {
+            match self.counts_with(service, |_| true).await {
                 Ok(counts) if counts == [replicas; 3] => looks += 1,
                 Ok(counts) => panic!(
                     "adapter, graph, pods of {service}: {counts:?}, expected {replicas}; {}",
