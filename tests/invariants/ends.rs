@@ -138,15 +138,14 @@ proptest! {
                 };
                 let replaced = |n: &u32, role| n + 1 == all.asked[role] && hangs(role);
                 // Whom those who wait wait for follows from what is there: with the first write arrived it
-                // may be another pool than before.
-                let drains = |decision: &Decision, role: &Role| {
-                    let mut pools = decision.pools.iter().filter(|p| p.role == *role);
-                    pools.any(|p| matches!(p.reason, Reason::DrainBacklog { .. }))
+                // may be other pools than before, and both are sized for that.
+                let drains = |decision: &Decision| -> Vec<Role> {
+                    let pools = decision.pools.iter();
+                    let drain = pools.filter(|p| matches!(p.reason, Reason::DrainBacklog { .. }));
+                    drain.map(|p| p.role).collect()
                 };
-                let awaited = |n: &u32, role: &Role| {
-                    drains(&first, role) != drains(&next, role)
-                        && *n >= play.asked[role].min(all.asked[role])
-                };
+                let moved = drains(&first) != drains(&next);
+                let awaited = |n: &u32, role| moved && *n >= play.asked[role].min(all.asked[role]);
                 for (role, n) in &half.asked {
                     let same = *n == all.asked[role]
                         || cut(n, role)
