@@ -35,6 +35,10 @@ pub struct ScaleTarget {
     pub service: String,
 }
 
+/// How often a write is tried that something else overtakes: new statuses come in ones and twos, and whoever
+/// writes without a pause is left for the next decision.
+const ATTEMPTS: usize = 3;
+
 /// What became of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
@@ -54,7 +58,7 @@ pub enum ScaleOutcome {
         /// What is asked for now.
         to: Replicas,
     },
-    /// Not written, and it would not help to try again at once.
+    /// Not written, and it would not help to try once more.
     Refused {
         /// Why.
         why: Refusal,
@@ -81,7 +85,7 @@ pub enum Refusal {
         /// What is asked for now.
         now: Replicas,
     },
-    /// Somebody else wrote the object between our reading and our writing it.
+    /// Somebody else wrote the object between our reading and our writing it, each time that we tried.
     #[error("the object was changed while it was written")]
     Overtaken,
     /// The graph has no such service.
@@ -165,10 +169,29 @@ impl ScaleWriter {
     /// where it has them, and refuses where it has another count by now. Without the right to read
     /// the scale, whatever was there is overwritten.
     ///
+    /// Where the object was changed while it was written, by a new status say, it is read and written
+    /// again, three times in all.
+    ///
     /// # Errors
     ///
     /// Where a call fails, or the service's adapter is missing.
     pub async fn write(
+        &self,
+        target: &ScaleTarget,
+        from: Replicas,
+        wanted: Replicas,
+    ) -> Result<ScaleOutcome, ScaleError> {
+        let mut outcome = self.write_once(target, from, wanted).await;
+        for _ in 1..ATTEMPTS {
+            if !matches!(outcome, Ok(ScaleOutcome::Refused { why: Refusal::Overtaken })) {
+                break;
+            }
+            outcome = self.write_once(target, from, wanted).await;
+        }
+        outcome
+    }
+
+    async fn write_once(
         &self,
         target: &ScaleTarget,
         from: Replicas,
@@ -312,3 +335,6 @@ fn refused(error: CallError) -> Result<ScaleOutcome, CallError> {
 fn replicas_of(replicas: Option<i32>) -> Replicas {
     Replicas::new(u32::try_from(replicas.unwrap_or(0)).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests;

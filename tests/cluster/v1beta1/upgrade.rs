@@ -6,7 +6,7 @@ use serde_json::json;
 use sla_planner::api::{Adapter, Version, names};
 use sla_planner::controllers::adapter::{Change, Told};
 use sla_planner::controllers::kinds::Kinds;
-use sla_planner::controllers::scale::{Refusal, ScaleOutcome, ScalePath, ScaleTarget, ScaleWriter};
+use sla_planner::controllers::scale::{ScaleOutcome, ScalePath, ScaleTarget, ScaleWriter};
 use sla_planner::units::Replicas;
 
 use super::scene::{KINDS, adapted, asks_for, patch, three_components};
@@ -39,15 +39,8 @@ async fn an_upgrade_of_the_definitions_loses_no_graph_and_no_count() {
         let (namespace, service) = (ns.name().to_owned(), "Decode".to_owned());
         let target = ScaleTarget { namespace, dgd: DGD.to_owned(), service };
         let (from, to) = (Replicas::new(from), Replicas::new(to));
-        // The controller writes a status now and then: what that overtakes is written again, as at the
-        // next tick.
-        let overtaken = Ok(ScaleOutcome::Refused { why: Refusal::Overtaken });
-        let outcome = eventually("the write", SOON, async || {
-            let outcome = writer.write(&target, from, to).await.map_err(|error| error.to_string());
-            if outcome == overtaken { Err("overtaken") } else { Ok(outcome) }
-        })
-        .await;
-        assert_eq!(outcome, Ok(ScaleOutcome::Wrote { path: ScalePath::Scale, from, to }));
+        let outcome = writer.write(&target, from, to).await.expect("written");
+        assert_eq!(outcome, ScaleOutcome::Wrote { path: ScalePath::Scale, from, to });
     };
     write(2, 4).await;
     dgd_asks_for(&ns, "Decode", 4).await;

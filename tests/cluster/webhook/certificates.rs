@@ -46,7 +46,7 @@ async fn the_rights_of_the_manifest_are_enough_and_two_replicas_share_one_certif
     let ns = namespace("cert").await;
     register(&ns, free_port()).await;
     let (role, cluster_role) = (rules_of("Role", &ns), rules_of("ClusterRole", &ns));
-    assert_eq!((role.len(), cluster_role.len()), (2, 1));
+    assert_eq!((role.len(), cluster_role.len()), (2, 2));
     let user = ns.token_with_cluster_rules(role, cluster_role).await;
     let client = client_through(&user, None).await;
 

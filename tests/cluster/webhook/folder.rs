@@ -74,7 +74,7 @@ async fn a_certificate_from_a_folder_is_replaced_while_it_is_served() {
     mount(&folder, "..1", &first);
     inject(&ns, &[&first]).await;
     let webhook = json!({
-        "port": port, "allowed_users": ["somebody"],
+        "port": port, "allowed_users": ["somebody"], "leave_restricted": false,
         "certificate": {"folder": folder.display().to_string()},
     });
     let served = start(&ns, &user, &webhook);
