@@ -216,6 +216,11 @@ async fn what_was_told_of_an_hpa_is_withdrawn_when_the_graph_asks_no_more_and_st
     comes_to("one", Some("True")).await;
     ask(&ns, "one", None).await;
     comes_to("one", None).await;
+    // A pool that is planned for no more, and then again.
+    ask(&ns, "two", Some("pools: {prefill: {}}")).await;
+    comes_to("two", None).await;
+    ask(&ns, "two", Some(&decode_of(3))).await;
+    comes_to("two", Some("True")).await;
     // The next process goes on with what this one leaves.
     service.process.terminate(SOON);
     assert_eq!(conflict(&ns, "two").await, Ok(Some("True".to_owned())));
