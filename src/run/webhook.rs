@@ -1,6 +1,5 @@
 //! The admission webhooks: their certificate, their server, and who we are to the API server.
 
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -150,19 +149,18 @@ async fn start_with(
     } = webhook;
     let serving = Serving::default();
     let source = source_of(certificate, &kube, &serving).await?;
-    let own = Learnt::default();
-    let pools = Learnt::default();
-    let left_alone = Learnt::default();
+    let (own, own_name) = watch::channel(None);
+    let (pools, inference_pools) = watch::channel(None);
     let rules = Rules {
         identities: Identities {
             exact: allowed_users.clone(),
             stock: *stock_identities,
-            own: own.clone(),
+            own: own_name.into(),
         },
         wording: *message,
         gpu_discovery: *gpu_discovery,
-        inference_pools: pools.clone(),
-        left_alone: left_alone.clone(),
+        inference_pools: inference_pools.into(),
+        left_alone: restricted.clone().map(Learnt::from).unwrap_or_default(),
         dynamo_version: dynamo_version.clone(),
     };
     let options = ServerOptions { rules, serving: serving.clone(), limits: Limits::default() };
@@ -196,19 +194,17 @@ async fn start_with(
         let mut named = tokio::spawn(async move {
             if let Some(name) = whoami(&kube, again).await {
                 tracing::info!(name, "the name that our own writes carry");
-                own.learn(name);
+                own.send_replace(Some(name));
             }
         });
-        let (seen_once, mut is_seen_once) = watch::channel(restricted.is_none());
-        let following = tokio::spawn(async move {
-            if let Some(restricted) = restricted {
-                follow(restricted, &left_alone, &seen_once).await;
+        let seen_once = async move {
+            if let Some(mut restricted) = restricted {
+                drop(restricted.wait_for(Option::is_some).await);
             }
-        });
+        };
         let can_serve = async {
             // Without a certificate no request can be judged. The probe keeps the pod out of its
             // Service until then; whoever calls all the same waits in the queue of the socket.
-            let seen_once = async { drop(is_seen_once.wait_for(|is| *is).await) };
             drop(tokio::time::timeout(patience, join(&mut named, seen_once)).await);
             while !serving.is_set() {
                 tokio::time::sleep(READY_EVERY).await;
@@ -222,7 +218,6 @@ async fn start_with(
             named.abort();
             certificates.abort();
             asking.abort();
-            following.abort();
             return;
         }
         tracing::info!(port, "webhooks served");
@@ -241,7 +236,6 @@ async fn start_with(
         readiness.abort();
         certificates.abort();
         asking.abort();
-        following.abort();
     }))
 }
 
@@ -339,32 +333,13 @@ async fn whoami(kube: &Client, again: Duration) -> Option<String> {
 }
 
 /// Learns, again and again, whether there are InferencePools: their CRDs come and go with another product.
-async fn ask_for_pools(kube: &Client, pools: &Learnt<bool>) {
+async fn ask_for_pools(kube: &Client, pools: &watch::Sender<Option<bool>>) {
     loop {
         let served = serves_any(kube, &names::INFERENCE_GROUPS, CALL_DEADLINE).await;
-        if let Some(served) = served {
-            pools.learn(served);
+        if served.is_some() {
+            pools.send_replace(served);
         }
         tokio::time::sleep(POOLS_AGAIN).await;
-    }
-}
-
-/// Learns which namespaces are left alone as often as that changes, and tells when it was seen once.
-/// Never ends.
-async fn follow(
-    mut restricted: watch::Receiver<Restricted>,
-    left_alone: &Learnt<BTreeSet<String>>,
-    seen_once: &watch::Sender<bool>,
-) {
-    loop {
-        let known = restricted.borrow_and_update().clone();
-        if let Some(known) = known {
-            left_alone.learn(known);
-            seen_once.send_replace(true);
-        }
-        if restricted.changed().await.is_err() {
-            return std::future::pending().await;
-        }
     }
 }
 

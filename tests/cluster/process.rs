@@ -77,17 +77,9 @@ impl Running {
     /// Stops the process where it stands, or lets it go on.
     pub(crate) fn signal(&self, signal: &str) {
         let config = self.config.display().to_string();
-        let is_it = |line: &[u8]| {
-            let line = String::from_utf8_lossy(line);
-            line.contains(&config) && !line.contains("guard")
-        };
-        let found: Vec<String> = std::fs::read_dir("/proc")
-            .unwrap()
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| std::fs::read(path.join("cmdline")).is_ok_and(|line| is_it(&line)))
-            .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
-            .collect();
-        let [pid] = found.as_slice() else { panic!("{found:?}") };
+        let found = processes(&[&config]);
+        let [process] = found.as_slice() else { panic!("{found:?}") };
+        let pid = process.file_name().and_then(|name| name.to_str()).expect("a number");
         // The standard library can only kill; a shell has `kill` built in.
         let kill = format!("kill -{signal} {pid}");
         let sent = Command::new("sh").args(["-c", &kill]).status().expect("a shell starts");
@@ -95,23 +87,24 @@ impl Running {
     }
 }
 
+/// The processes whose command lines have all of these words, the guards of processes left out, as
+/// folders of /proc.
+fn processes(words: &[&str]) -> Vec<PathBuf> {
+    let all = std::fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.path());
+    let is_it = |path: &PathBuf| {
+        let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        words.iter().all(|word| line.contains(word)) && !line.contains("guard")
+    };
+    all.filter(is_it).collect()
+}
+
 /// Resident memory of the process of a command with this name in its arguments, the most of it and now,
 /// as /proc has it.
 pub(crate) fn memory(command: &str, name: &str) -> String {
-    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
-    let command = format!("sla-planner {command}");
-    for process in processes {
-        let path = process.path();
-        let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        if line.contains(&command) && line.contains(name) && !line.contains("guard") {
-            let status = std::fs::read_to_string(path.join("status")).unwrap_or_default();
-            let lines = status.lines().filter(|l| l.starts_with("VmHWM") || l.starts_with("VmRSS"));
-            return lines
-                .map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "))
-                .collect::<Vec<_>>()
-                .join(", ");
-        }
-    }
-    "not found".to_owned()
+    let found = processes(&[&format!("sla-planner {command}"), name]);
+    let Some(process) = found.first() else { return "not found".to_owned() };
+    let status = std::fs::read_to_string(process.join("status")).unwrap_or_default();
+    let lines = status.lines().filter(|l| l.starts_with("VmHWM") || l.starts_with("VmRSS"));
+    lines.map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join(", ")
 }

@@ -18,8 +18,7 @@ use crate::bench::{Namespace, User, eventually, free_port, rule};
 use crate::deploy::deploy;
 use crate::process::Running;
 use crate::serving::{
-    SOON, adapters, controller_rules, hpa, namespace, planner_rules, raw_dgds, raw_object,
-    two_services,
+    self, SOON, controller_rules, hpa, namespace, planner_rules, raw_dgds, raw_object, two_services,
 };
 
 /// The service for these namespaces (for all, without the adapters, where none is named), as in the pod of this name.
@@ -182,11 +181,8 @@ async fn what_was_learned_stays_when_only_the_promise_changes() {
 
 /// The status of the condition `Conflict` of the adapter of `Decode` of a graph.
 async fn conflict(ns: &Namespace, graph: &str) -> Result<Option<String>, String> {
-    let adapter = names::adapter_name(graph, "Decode");
-    let found = adapters(ns).await.get(&adapter).await.map_err(|error| error.to_string())?;
-    let all = found.status.and_then(|status| status.conditions).unwrap_or_default();
-    let conflict = all.into_iter().find(|c| c.type_ == names::CONDITION_CONFLICT);
-    Ok(conflict.map(|condition| condition.status))
+    let found = serving::conflict(ns, &names::adapter_name(graph, "Decode")).await?;
+    Ok(found.map(|(status, _)| status))
 }
 
 #[tokio::test]

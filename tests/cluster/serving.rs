@@ -336,15 +336,29 @@ async fn events_of(ns: &Namespace, params: &ListParams) -> Result<Vec<(String, S
     Ok(list.into_iter().map(said).collect())
 }
 
+/// The condition `Conflict` of an adapter: its status and its message.
+pub(crate) async fn conflict(
+    ns: &Namespace,
+    adapter: &str,
+) -> Result<Option<(String, String)>, String> {
+    let found = adapters(ns).await.get(adapter).await.map_err(|error| error.to_string())?;
+    let all = found.status.and_then(|status| status.conditions).unwrap_or_default();
+    let found = all.into_iter().find(|c| c.type_ == names::CONDITION_CONFLICT);
+    Ok(found.map(|condition| (condition.status, condition.message)))
+}
+
+/// What an autoscaler of an adapter says that it scales.
+pub(crate) fn scale_target(adapter: &str) -> Value {
+    json!({"apiVersion": names::API_VERSION, "kind": names::DGDSA_KIND, "name": adapter})
+}
+
 /// An autoscaler of an adapter that the real controller keeps between two counts.
 pub(crate) async fn hpa(ns: &Namespace, name: &str, adapter: &str, (min, max): (u32, u32)) {
     let hpa = json!({
         "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
         "metadata": {"name": name},
         "spec": {
-            "scaleTargetRef": {
-                "apiVersion": names::API_VERSION, "kind": names::DGDSA_KIND, "name": adapter
-            },
+            "scaleTargetRef": scale_target(adapter),
             "minReplicas": min, "maxReplicas": max,
             "metrics": [{"type": "Resource", "resource": {
                 "name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}

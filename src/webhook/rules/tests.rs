@@ -6,6 +6,7 @@ mod mad;
 mod requests;
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::*;
 use crate::webhook::answer::PatchStep;
@@ -251,18 +252,23 @@ fn a_service_is_held_to_each_rule_in_a_graph_and_alone() {
 #[test]
 fn a_namespace_with_an_operator_of_its_own_is_neither_judged_nor_filled_in() {
     let bad = with(alpha(), &decode(json!({"replicas": -1})));
-    let rules = Rules { dynamo_version: Some("0.9.0".to_owned()), ..rules() };
+    let (left_alone, told) = watch::channel(None);
+    let dynamo_version = Some("0.9.0".to_owned());
+    let rules = Rules { dynamo_version, left_alone: told.into(), ..rules() };
+    let learn = |names: &[&str]| {
+        left_alone.send_replace(Some(names.iter().map(ToString::to_string).collect()));
+    };
     let [judged, filled] = [Door::Validate(Subject::Graph), Door::Fill(Subject::Graph)]
         .map(|door| move |rules: &Rules, graph: &Value| answer(door, &request(None, graph), rules));
     let refused = |rules: &Rules| judged(rules, &bad).denial.is_some();
     let is_filled = |rules: &Rules| !filled(rules, &alpha()).patch.is_empty();
     assert!(refused(&rules) && is_filled(&rules), "it is not known where they are");
-    rules.left_alone.learn(BTreeSet::from(["another".to_owned()]));
+    learn(&["another"]);
     assert!(refused(&rules) && is_filled(&rules));
-    rules.left_alone.learn(BTreeSet::from(["another".to_owned(), "serving".to_owned()]));
+    learn(&["another", "serving"]);
     assert_eq!(judged(&rules, &bad), Answer::pass());
     assert_eq!(filled(&rules, &alpha()), Answer::pass());
-    rules.left_alone.learn(BTreeSet::new());
+    learn(&[]);
     assert!(refused(&rules) && is_filled(&rules), "the operator is gone");
 }
 
@@ -273,13 +279,14 @@ fn an_endpoint_picker_needs_pools_to_pick_from() {
         "eppConfig": {"config": {}}
     });
     let graph = with(alpha(), &decode(epp));
-    let rules = rules();
+    let (pools, told) = watch::channel(None);
+    let rules = Rules { inference_pools: told.into(), ..rules() };
     let judged =
         |rules: &Rules| message(&answer(door(&graph), &request(None, &graph), rules)).to_owned();
     assert_eq!(judged(&rules), "", "it is not known whether there are any");
-    rules.inference_pools.learn(true);
+    pools.send_replace(Some(true));
     assert_eq!(judged(&rules), "");
-    rules.inference_pools.learn(false);
+    pools.send_replace(Some(false));
     let refused = judged(&rules);
     assert!(refused.starts_with("spec.services[decode]: an epp component needs"), "{refused}");
     assert!(refused.contains("inference.networking.k8s.io"), "{refused}");

@@ -11,7 +11,7 @@ use sla_planner::units::{Replicas, Role};
 
 use super::scene::{HIGH, LOW, SOON, Scene, graph};
 use crate::bench::{Bench, Guarded, eventually};
-use crate::serving::{adapters, events, hpa};
+use crate::serving::{self, adapters, events, hpa, scale_target};
 
 const PREFILL: &str = "llama-vllmprefillworker";
 const DECODE: &str = "llama-vllmdecodeworker";
@@ -29,9 +29,7 @@ async fn scaled_object(scene: &Scene, name: &str, adapter: &str, count: u32) {
         "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
         "metadata": {"name": name},
         "spec": {
-            "scaleTargetRef": {
-                "apiVersion": names::API_VERSION, "kind": names::DGDSA_KIND, "name": adapter
-            },
+            "scaleTargetRef": scale_target(adapter),
             "minReplicaCount": count, "maxReplicaCount": count, "pollingInterval": 1,
             "triggers": [{"type": "prometheus", "metadata": {
                 "serverAddress": scene.prometheus.url(), "query": "vector(1)", "threshold": "10"
@@ -41,12 +39,9 @@ async fn scaled_object(scene: &Scene, name: &str, adapter: &str, count: u32) {
     scene.ns.apply_yaml(&object.to_string()).await;
 }
 
-/// The condition `Conflict` of an adapter: its status and its message.
+/// The condition `Conflict` of an adapter that is there: its status and its message.
 async fn conflict(scene: &Scene, adapter: &str) -> Option<(String, String)> {
-    let found = adapters(&scene.ns).await.get(adapter).await.expect("an adapter");
-    let conditions = found.status?.conditions?;
-    let found = conditions.into_iter().find(|c| c.type_ == names::CONDITION_CONFLICT)?;
-    Some((found.status, found.message))
+    serving::conflict(&scene.ns, adapter).await.expect("an adapter")
 }
 
 /// Waits until the condition `Conflict` of an adapter has this status and names `other`.

@@ -171,14 +171,14 @@ fn only_exact_names_pass_and_nobody_without_a_name() {
 
 #[test]
 fn our_own_name_passes_from_when_it_is_learnt() {
-    let own = Learnt::default();
-    let rules =
-        Rules { identities: Identities { own: own.clone(), ..Identities::default() }, ..rules() };
+    let (own, told) = watch::channel(None);
+    let identities = Identities { own: told.into(), ..Identities::default() };
+    let rules = Rules { identities, ..rules() };
     let passes = |user| judged_as(user, &rules, &alpha(), &replicas(3)) == Answer::pass();
     for user in [Some(OPERATOR), Some(""), None] {
         assert!(!passes(user), "nobody is known yet: {user:?}");
     }
-    own.learn(OPERATOR.to_owned());
+    own.send_replace(Some(OPERATOR.to_owned()));
     assert!(passes(Some(OPERATOR)) && !passes(Some(ADA)) && !passes(Some("")) && !passes(None));
 }
 
